@@ -1,0 +1,323 @@
+"""How sure was the model? The measures of one token, and of a sequence of tokens.
+
+Every measure is a natural-log quantity of the probabilities that the model itself gave; none asks
+another model. A measure that is undefined is `None`: never 0, 1, NaN or an infinity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import nlargest
+from numbers import Real
+from typing import NamedTuple
+
+from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
+
+FLOAT_NOISE = 1e-4
+"""A logprob this far above 0 is rounding; further above it is no logprob."""
+FLOOR = -100.0
+"""What a censored token counts as in a mean when nothing bounds its probability."""
+LEAST_TAIL = 1e-12
+"""Tail mass below this is rounding of the sum of the candidates, not probability."""
+MAX_EXPONENT = 700.0
+"""`exp` of more than this overflows a double."""
+WINDOW = 32
+"""Tokens in the sliding window of `Confidence.lowest_window`."""
+_LN_2 = math.log(2.0)
+
+
+class TokenMeasures(NamedTuple):
+    """What the probabilities at one position say.
+
+    Attributes:
+        probability: Of the chosen token; `None` if its logprob is missing.
+        surprisal: `-logprob`, in nats.
+        rank: 1 + the number of candidates more likely than it; ties share a rank.
+        margin: Logprob of the most likely minus that of the second, in nats.
+        entropy: In nats, over the candidates with all the unlisted mass as one more symbol: a
+            lower bound of the true entropy.
+        tail_mass: Probability of everything unlisted.
+        log_odds: Of the chosen token against everything else, in nats.
+    """
+
+    probability: float | None
+    surprisal: float | None
+    rank: int | None
+    margin: float | None
+    entropy: float | None
+    tail_mass: float | None
+    log_odds: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confidence:
+    """The measures of one sequence of tokens; those that are undefined are `None`.
+
+    Means leave out tokens whose logprob is missing, and floor censored ones at the tail mass their
+    candidates leave (at e^-100 without candidates), so that one of them cannot drown the rest.
+
+    Attributes:
+        count: Tokens, those without a usable logprob among them.
+        missing: Tokens without a usable logprob.
+        censored: Tokens of which only "less likely than all listed" is known.
+        with_candidates: Tokens that came with alternatives.
+        confidence: Geometric mean probability, exp(mean logprob): the length-normalised likelihood
+            of Malinin & Gales 2021 (arXiv:2002.07650).
+        perplexity: exp(-mean logprob), the exponent clamped at 700.
+        mean_logprob: Mean logprob, in nats.
+        sum_logprob: Log likelihood of the whole sequence, in nats.
+        min_logprob: Logprob of the least likely token; `CENSORED` if one is.
+        surprisal_tail: Mean surprisal of the worst tenth of the tokens, at least one, in nats.
+        mean_entropy: Mean token entropy, in nats, over the tokens with candidates.
+        max_entropy: Largest token entropy; with the mean it beats the mean alone (EPR,
+            arXiv:2509.04492).
+        mean_margin: Mean margin, in nats, over the tokens with at least two candidates.
+        min_log_odds: Log odds of the least certain token.
+        low: Tokens with a probability under the threshold.
+        low_ratio: Their share of the tokens that have a logprob.
+        low_longest_run: Most of them in a row.
+        lowest_window: Lowest geometric mean probability of 32 tokens in a row (of all, if fewer):
+            the lowest group confidence of DeepConf (arXiv:2508.15260) on the chosen tokens.
+    """
+
+    count: int = 0
+    missing: int = 0
+    censored: int = 0
+    with_candidates: int = 0
+    confidence: float | None = None
+    perplexity: float | None = None
+    mean_logprob: float | None = None
+    sum_logprob: float | None = None
+    min_logprob: float | None = None
+    surprisal_tail: float | None = None
+    mean_entropy: float | None = None
+    max_entropy: float | None = None
+    mean_margin: float | None = None
+    min_log_odds: float | None = None
+    low: int = 0
+    low_ratio: float | None = None
+    low_longest_run: int = 0
+    lowest_window: float | None = None
+
+    @property
+    def uncertainty(self) -> float | None:
+        """1 - `confidence`, without the rounding of that subtraction."""
+        return None if self.mean_logprob is None else -math.expm1(self.mean_logprob)
+
+
+def sound_logprob(value: object) -> float | None:
+    """A logprob as the measures can use it, or `None` if it is none.
+
+    Rounding noise above 0 becomes 0; -inf and everything from -9999 down becomes `CENSORED`; NaN,
+    larger numbers and whatever is not a number are missing.
+    """
+    if type(value) is not float:  # almost all are; NumPy's (llama-cpp-python) are not
+        if isinstance(value, bool) or not isinstance(value, Real):
+            return None
+        value = float(min(max(value, CENSORED), 1))  # type: ignore[type-var]
+    if value <= CENSORED:
+        return CENSORED
+    if value <= 0:
+        return value
+    return 0.0 if value <= FLOAT_NOISE else None  # NaN fails every comparison
+
+
+def distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates, most likely first, each token once: of two with equal bytes the likelier."""
+    best: dict[bytes, Candidate] = {}
+    for candidate in candidates:
+        key = identity(candidate)
+        known = best.get(key)
+        if known is None or known.logprob < candidate.logprob:
+            best[key] = candidate
+    return tuple(sorted(best.values(), key=_descending))
+
+
+def identity(token: TokenLogprob | Candidate) -> bytes:
+    """What makes two tokens the same: their bytes; their text's, where bytes are not given."""
+    return token.raw if token.raw is not None else token.text.encode("utf-8", "surrogatepass")
+
+
+def measure(token: TokenLogprob) -> TokenMeasures:
+    """The measures of one token. The chosen token counts as one of its candidates, once."""
+    logprob = sound_logprob(token.logprob)
+    alternatives = _alternatives(token)
+    probability = None if logprob is None else math.exp(logprob)
+    if not token.candidates:
+        return TokenMeasures(
+            probability=probability,
+            surprisal=_negated(logprob),
+            rank=None,
+            margin=None,
+            entropy=None,
+            tail_mass=None,
+            log_odds=_log_odds(logprob, (), 0.0),
+        )
+    listed = alternatives if logprob is None else [*alternatives, logprob]
+    tail = _tail_mass(listed)
+    return TokenMeasures(
+        probability=probability,
+        surprisal=_negated(logprob),
+        rank=None if logprob is None else 1 + sum(other > logprob for other in alternatives),
+        margin=_margin(listed),
+        entropy=_entropy(listed, tail),
+        tail_mass=tail,
+        log_odds=_log_odds(logprob, alternatives, tail),
+    )
+
+
+def confidence_of(
+    tokens: Iterable[TokenLogprob],
+    *,
+    low_token: float = 0.5,
+    measures: Sequence[TokenMeasures] | None = None,
+) -> Confidence:
+    """The measures of a sequence of tokens, in one pass.
+
+    Args:
+        tokens: In order, of one channel: what the answer says is never pooled with a refusal or
+            with reasoning.
+        low_token: A token under this probability counts as low.
+        measures: Those of `tokens` by `measure`, if they are at hand.
+    """
+    tokens = tuple(tokens)
+    measures = [measure(token) for token in tokens] if measures is None else measures
+    logprobs = [sound_logprob(token.logprob) for token in tokens]
+    entropies = [of.entropy for of in measures if of.entropy is not None]
+    known = Confidence(
+        count=len(tokens),
+        missing=logprobs.count(None),
+        censored=logprobs.count(CENSORED),
+        with_candidates=sum(bool(token.candidates) for token in tokens),
+        mean_entropy=_mean(entropies),
+        max_entropy=max(entropies, default=None),
+        mean_margin=_mean([of.margin for of in measures if of.margin is not None]),
+        min_log_odds=min((of.log_odds for of in measures if of.log_odds is not None), default=None),
+    )
+    if known.missing == known.count:
+        return known
+    floored = [
+        _floored(logprob, of.tail_mass)
+        for logprob, of in zip(logprobs, measures, strict=True)
+        if logprob is not None
+    ]
+    total = math.fsum(floored)
+    mean = total / len(floored)
+    low = [of.probability is not None and of.probability < low_token for of in measures]
+    return replace(
+        known,
+        confidence=math.exp(mean),
+        perplexity=math.exp(min(-mean, MAX_EXPONENT)),
+        mean_logprob=mean,
+        sum_logprob=total,
+        min_logprob=min(logprob for logprob in logprobs if logprob is not None),
+        surprisal_tail=surprisal_tail(floored),
+        low=sum(low),
+        low_ratio=sum(low) / len(floored),
+        low_longest_run=max(_runs(low)),
+        lowest_window=math.exp(lowest_window(floored)),
+    )
+
+
+def surprisal_tail(logprobs: Sequence[float]) -> float:
+    """Mean surprisal of the worst tenth (at least one) of the tokens, in nats."""
+    worst = nlargest(math.ceil(len(logprobs) / 10), (-logprob for logprob in logprobs))
+    return math.fsum(worst) / len(worst)
+
+
+def lowest_window(logprobs: Sequence[float], size: int = WINDOW) -> float:
+    """Lowest mean logprob over `size` tokens in a row; over all of them if there are fewer."""
+    return min(window_means(logprobs, size))
+
+
+def window_means(logprobs: Sequence[float], size: int = WINDOW) -> list[float]:
+    """Mean logprob of every window of `size` tokens in a row; one window if there are fewer."""
+    size = min(size, len(logprobs))
+    window = math.fsum(logprobs[:size])
+    means = [window / size]
+    for leaving, entering in zip(logprobs, logprobs[size:], strict=False):
+        window += entering - leaving
+        means.append(min(0.0, window / size))  # a running sum can round to above 0
+    return means
+
+
+def log1mexp(value: float) -> float:
+    """Natural logarithm of 1 - e^value for value < 0, accurate at both ends (Mächler 2012)."""
+    return math.log(-math.expm1(value)) if value > -_LN_2 else math.log1p(-math.exp(value))
+
+
+def logsumexp(values: Sequence[float]) -> float:
+    """Natural logarithm of the sum of e^value, without overflow; -inf for no values."""
+    top = max(values, default=-math.inf)
+    if math.isinf(top):
+        return top
+    return top + math.log(math.fsum(math.exp(value - top) for value in values))
+
+
+def _alternatives(token: TokenLogprob) -> list[float]:
+    """Logprobs of what else was listed: each token once, the chosen one left out."""
+    best: dict[bytes, float] = {}
+    for candidate in token.candidates:
+        logprob = sound_logprob(candidate.logprob)
+        if logprob is not None:
+            key = identity(candidate)
+            best[key] = max(logprob, best.get(key, CENSORED))
+    best.pop(identity(token), None)
+    return list(best.values())
+
+
+def _descending(candidate: Candidate) -> float:
+    return -candidate.logprob
+
+
+def _negated(value: float | None) -> float | None:
+    return None if value is None else 0.0 - value  # -0.0 would print as such
+
+
+def _tail_mass(logprobs: Iterable[float]) -> float:
+    return max(0.0, 1.0 - math.fsum(map(math.exp, logprobs)))
+
+
+def _entropy(logprobs: Iterable[float], tail: float) -> float:
+    terms = [math.exp(logprob) * logprob for logprob in logprobs]
+    if tail > 0:
+        terms.append(tail * math.log(tail))
+    return max(0.0, -math.fsum(terms))
+
+
+def _margin(logprobs: Iterable[float]) -> float | None:
+    known = [logprob for logprob in logprobs if logprob > CENSORED]
+    if len(known) < 2:  # noqa: PLR2004
+        return None
+    first, second = nlargest(2, known)
+    return first - second
+
+
+def _floored(logprob: float, tail: float | None) -> float:
+    if logprob > CENSORED:
+        return logprob
+    return max(FLOOR, math.log(tail)) if tail is not None and tail > LEAST_TAIL else FLOOR
+
+
+def _log_odds(logprob: float | None, alternatives: Sequence[float], tail: float) -> float | None:
+    if logprob is None:
+        return None
+    if logprob <= CENSORED:  # all that is known of it is that it lies in the tail
+        logprob, tail = _floored(logprob, tail), 0.0
+    against = [*alternatives, math.log(tail)] if tail > LEAST_TAIL else alternatives
+    if not against:
+        return None if logprob >= 0 else logprob - log1mexp(logprob)
+    return logprob - logsumexp(against)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _runs(flags: Iterable[bool]) -> Iterator[int]:
+    run = 0
+    for flag in flags:
+        run = run + 1 if flag else 0
+        yield run

@@ -1,0 +1,145 @@
+"""The vocabulary: frozen values that every other part speaks of. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+Channel = Literal["content", "refusal", "reasoning"]
+"""What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
+
+Outcome = Literal["ok", "error", "cancelled", "abandoned"]
+"""How a call ended. `cancelled`: the caller stopped it. `abandoned`: nothing ever said it ended."""
+
+Source = Literal["stream", "end"]
+"""Where the tokens came from: the token callbacks, or the payload at the end of the call."""
+
+CENSORED = -9999.0
+"""The logprob of "too unlikely to be listed": what vLLM sends, and what `-inf` is read as."""
+
+
+class Candidate(NamedTuple):
+    """An alternative that the model weighed at one position.
+
+    A named tuple and not a dataclass: a call has up to twenty of these a token, and a tuple is made
+    in a third of the time.
+
+    Attributes:
+        text: The candidate as text; may hold U+FFFD where its bytes are no whole characters.
+        logprob: Natural logarithm of its probability, at most 0.
+        raw: Its UTF-8 bytes, where the provider gives them.
+    """
+
+    text: str
+    logprob: float
+    raw: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token the model chose, with how likely it was.
+
+    Attributes:
+        text: The token as text; may hold U+FFFD where its bytes are no whole characters.
+        logprob: Natural logarithm of its probability, at most 0; `None` where the provider sent no
+            usable number; `CENSORED` where it only said "less likely than all I list".
+        raw: Its UTF-8 bytes, where the provider gives them.
+        candidates: What else was weighed there, most likely first; most providers list the chosen
+            token among them.
+        channel: What the token is part of.
+        at_ns: When it arrived, in nanoseconds since the epoch; `None` if it was not streamed.
+    """
+
+    text: str
+    logprob: float | None
+    raw: bytes | None = None
+    candidates: tuple[Candidate, ...] = ()
+    channel: Channel = "content"
+    at_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer of a call; `n > 1` gives several.
+
+    Attributes:
+        tokens: Every token with a logprob entry, of all channels, in order of arrival.
+        text: The answer's text as LangChain handed it on.
+        tool_calls: The tool calls LangChain parsed out of the answer, as `(name, arguments)`.
+        finish_reason: Why the model stopped, in the provider's words.
+    """
+
+    tokens: tuple[TokenLogprob, ...] = ()
+    text: str = ""
+    tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """One finished run of a language model.
+
+    Attributes:
+        run_id: LangChain's id of the run.
+        parent_run_id: The run it was made in, if any.
+        root_run_id: The outermost run known to the handler; its own id if it has no parent.
+        model: The model asked for.
+        provider: Who serves it, as LangChain names it (`ls_provider`).
+        operation: `chat`, or `text_completion` for completion models.
+        started_ns: When the call began, in nanoseconds since the epoch.
+        ended_ns: When it ended, or when the handler gave up on it.
+        completions: Its answers; at least one entry for a call that answered anything.
+        outcome: How it ended.
+        error: The exception's type, for `error` and `cancelled`.
+        source: Where the tokens came from; `None` if there are none.
+        truncated: Tokens that came but passed `max_tokens` and were not kept.
+        response_model: The model that answered, where the provider names it.
+        response_id: The provider's id of the answer.
+        input_tokens: Tokens of the prompt, as the provider counts them.
+        output_tokens: Tokens of the answer, as the provider counts them.
+        metadata: The run's metadata (`langgraph_node`, `thread_id`, ...), as LangChain gave it.
+        parameters: How the model was asked (`temperature`, `top_logprobs`, `n`, ...).
+    """
+
+    run_id: UUID
+    root_run_id: UUID
+    started_ns: int
+    ended_ns: int
+    parent_run_id: UUID | None = None
+    model: str | None = None
+    provider: str | None = None
+    operation: Literal["chat", "text_completion"] = "chat"
+    completions: tuple[Completion, ...] = ()
+    outcome: Outcome = "ok"
+    error: str | None = None
+    source: Source | None = None
+    truncated: int = 0
+    response_model: str | None = None
+    response_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTree:
+    """One finished root run: everything that ran inside one outermost call.
+
+    Attributes:
+        root_run_id: LangChain's id of the outermost run.
+        name: Its name, such as `RunnableSequence` or the graph's own.
+        started_ns: When it began, in nanoseconds since the epoch.
+        ended_ns: When it ended.
+        outcome: How it ended.
+        error: The exception's type, for `error` and `cancelled`.
+    """
+
+    root_run_id: UUID
+    name: str
+    started_ns: int
+    ended_ns: int
+    outcome: Outcome = "ok"
+    error: str | None = None

@@ -1,0 +1,204 @@
+"""What the user sees of a call and of a run tree, and what may be done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from langchain_logprobs.core.confidence import Confidence, confidence_of
+from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
+
+Unavailable = Literal[
+    "not_requested",
+    "not_sent",
+    "dropped_by_langchain",
+    "provider_omits_tool_logprobs",
+    "unreadable",
+    "refusal",
+    "choices_interleaved",
+    "no_numbers",
+    "no_answer",
+]
+"""Why a call has no confidence:
+
+- `not_requested`: the model was not asked for logprobs.
+- `not_sent`: it was asked, and answered without.
+- `dropped_by_langchain`: the provider's LangChain package takes none over on this way of calling.
+- `provider_omits_tool_logprobs`: the answer is tool calls, for which the provider sends none.
+- `unreadable`: something came, and no shape reads it.
+- `refusal`: the model refused; the refusal's tokens are in the report, under their own channel.
+- `choices_interleaved`: several answers were streamed as one and cannot be told apart.
+- `no_numbers`: tokens came, every one without a usable logprob.
+- `no_answer`: the call ended before the first token.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceConfidence:
+    """The confidence of one channel of one completion.
+
+    Attributes:
+        completion: Index of the completion in `ModelCall.completions`.
+        channel: Which of its tokens.
+        confidence: Their measures.
+    """
+
+    completion: int
+    channel: Channel
+    confidence: Confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallReport:
+    """How sure a model was in one call: what hooks and sinks are handed.
+
+    Attributes:
+        call: What was asked and answered, token by token.
+        confidence: The headline: the content of the first completion, which is the one LangChain
+            hands on. Every measure is `None` where there is nothing to measure.
+        sequences: Each completion and channel on its own; they are never pooled.
+        unavailable: Why the headline has no numbers; `None` if it has.
+        low: Whether its confidence is under `low_response`; `False` if it has none.
+        low_token: The probability under which a token counted as low.
+        low_response: The confidence under which a response counts as low.
+    """
+
+    call: ModelCall
+    confidence: Confidence
+    sequences: tuple[SequenceConfidence, ...] = ()
+    unavailable: Unavailable | None = None
+    low: bool = False
+    low_token: float = 0.5
+    low_response: float = 0.7
+
+    @property
+    def tokens(self) -> tuple[TokenLogprob, ...]:
+        """The headline's tokens: the content of the first completion."""
+        return _content(self.call.completions[0]) if self.call.completions else ()
+
+    @property
+    def text(self) -> str:
+        """The first completion's text."""
+        return self.call.completions[0].text if self.call.completions else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeReport:
+    """How sure the models were in everything that ran inside one root run.
+
+    Attributes:
+        tree: The root run.
+        calls: The reports of its model calls, in the order in which they ended.
+        confidence: The headline tokens of all calls, pooled.
+        weakest: The least confident call; `None` if no call has a confidence.
+        omitted: Calls that ended after the tree's bounds were reached: each was reported on its
+            own, but is not among `calls`.
+    """
+
+    tree: RunTree
+    calls: tuple[CallReport, ...]
+    confidence: Confidence
+    weakest: CallReport | None
+    omitted: int = 0
+
+    @property
+    def name(self) -> str:
+        """The root run's name."""
+        return self.tree.name
+
+
+Report = CallReport | TreeReport
+"""What flows through processors to sinks."""
+
+Processor = Callable[[Report], Report | None]
+"""Changes a report, or drops it by giving `None`."""
+
+Sink = Callable[[Report], None]
+"""Writes a report somewhere."""
+
+
+def call_report(
+    call: ModelCall,
+    *,
+    low_token: float = 0.5,
+    low_response: float = 0.7,
+    unavailable: Unavailable | None = None,
+) -> CallReport:
+    """The report of a finished call.
+
+    Args:
+        call: The finished call.
+        low_token: A token under this probability counts as low.
+        low_response: A response whose confidence is under this counts as low.
+        unavailable: Why there are no numbers, if that is so; the measures are then left out even
+            where tokens came (answers that are interleaved make no sequence).
+    """
+    sequences = tuple(
+        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token))
+        for index, completion in enumerate(call.completions)
+        for channel, tokens in channels(completion)
+    )
+    headline = next(
+        (of.confidence for of in sequences if (of.completion, of.channel) == (0, "content")),
+        Confidence(),
+    )
+    shown = Confidence() if unavailable == "choices_interleaved" else headline
+    return CallReport(
+        call=call,
+        confidence=shown,
+        sequences=() if unavailable == "choices_interleaved" else sequences,
+        unavailable=unavailable,
+        low=shown.confidence is not None and shown.confidence < low_response,
+        low_token=low_token,
+        low_response=low_response,
+    )
+
+
+def tree_report(
+    tree: RunTree, calls: Sequence[CallReport], *, low_token: float = 0.5, omitted: int = 0
+) -> TreeReport:
+    """The report of a finished root run from those of its calls."""
+    known = [report for report in calls if report.confidence.confidence is not None]
+    return TreeReport(
+        tree=tree,
+        calls=tuple(calls),
+        confidence=confidence_of(
+            (token for report in known for token in report.tokens), low_token=low_token
+        ),
+        weakest=min(known, key=_confidence, default=None),
+        omitted=omitted,
+    )
+
+
+def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, ...]]]:
+    """The completion's tokens by channel, each in order; channels without tokens are left out."""
+    by_channel = sorted(completion.tokens, key=_channel)
+    return [(channel, tuple(tokens)) for channel, tokens in groupby(by_channel, key=_channel)]
+
+
+def through(*processors: Processor) -> Processor:
+    """One processor that applies each in turn, and stops at the first that drops the report."""
+
+    def process(report: Report) -> Report | None:
+        for processor in processors:
+            changed = processor(report)
+            if changed is None:
+                return None
+            report = changed
+        return report
+
+    return process
+
+
+def _channel(token: TokenLogprob) -> Channel:
+    return token.channel
+
+
+def _confidence(report: CallReport) -> float:
+    return report.confidence.confidence or 0.0
+
+
+def _content(completion: Completion) -> tuple[TokenLogprob, ...]:
+    return tuple(token for token in completion.tokens if token.channel == "content")
