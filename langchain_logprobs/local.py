@@ -327,7 +327,7 @@ def _healthy(address: str) -> bool:
 
 def _why_ended(child: subprocess.Popen[bytes], log: deque[str]) -> str:
     try:
-        code = child.wait(GRACE)
+        code = child.wait(1.0)
     except subprocess.TimeoutExpired:
         return f"its process closed its output.{_tail(log)}"
     if code == -getattr(signal, "SIGKILL", 9):
