@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from numbers import Real
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 
@@ -114,9 +114,9 @@ def sound_logprob(value: object) -> float | None:
     larger numbers and whatever is not a number are missing.
     """
     if type(value) is not float:  # almost all are; NumPy's (llama-cpp-python) are not
-        if isinstance(value, bool) or not isinstance(value, Real):
+        if isinstance(value, bool) or not isinstance(value, (int, Real)):
             return None
-        value = float(min(max(value, CENSORED), 1))  # type: ignore[type-var]
+        value = float(min(max(cast("float", value), CENSORED), 1.0))
     if value <= CENSORED:
         return CENSORED
     if value <= 0:
@@ -289,7 +289,7 @@ def _entropy(logprobs: Iterable[float], tail: float) -> float:
 
 def _margin(logprobs: Iterable[float]) -> float | None:
     known = [logprob for logprob in logprobs if logprob > CENSORED]
-    if len(known) < 2:  # noqa: PLR2004
+    if len(known) < 2:  # noqa: PLR2004 - first and second
         return None
     first, second = nlargest(2, known)
     return first - second
@@ -304,8 +304,6 @@ def _floored(logprob: float, tail: float | None) -> float:
 def _log_odds(logprob: float | None, alternatives: Sequence[float], tail: float) -> float | None:
     if logprob is None:
         return None
-    if logprob <= CENSORED:  # all that is known of it is that it lies in the tail
-        logprob, tail = _floored(logprob, tail), 0.0
     against = [*alternatives, math.log(tail)] if tail > LEAST_TAIL else alternatives
     if not against:
         return None if logprob >= 0 else logprob - log1mexp(logprob)

@@ -85,6 +85,8 @@ class ModelCall:
         run_id: LangChain's id of the run.
         parent_run_id: The run it was made in, if any.
         root_run_id: The outermost run known to the handler; its own id if it has no parent.
+        root_name: That run's name; `None` if it is the call itself.
+        root_started_ns: When that run began, in nanoseconds since the epoch.
         model: The model asked for.
         provider: Who serves it, as LangChain names it (`ls_provider`).
         operation: `chat`, or `text_completion` for completion models.
@@ -108,6 +110,8 @@ class ModelCall:
     started_ns: int
     ended_ns: int
     parent_run_id: UUID | None = None
+    root_name: str | None = None
+    root_started_ns: int | None = None
     model: str | None = None
     provider: str | None = None
     operation: Literal["chat", "text_completion"] = "chat"

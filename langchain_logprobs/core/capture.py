@@ -1,0 +1,248 @@
+"""Calls in flight to finished calls: what was heard of each run, and which run is inside which.
+
+Pure but for its own state: time, ids and payloads are handed in. Its lock is held for dictionary
+look-ups only, never across anybody else's code.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+from uuid import UUID
+
+from langchain_logprobs.core.model import Outcome, RunTree
+from langchain_logprobs.core.report import CallReport
+
+Event = tuple[int, object, Any, object]
+"""What one token callback was handed: (nanoseconds since the epoch, token, chunk, logprobs)."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class OpenCall:
+    """A call in flight. `events` grows by one with every token callback."""
+
+    run_id: UUID
+    parent_run_id: UUID | None
+    started_ns: int
+    operation: Literal["chat", "text_completion"]
+    model: str | None
+    provider: str | None
+    requested: bool
+    metadata: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    root_run_id: UUID
+    root_name: str | None = None
+    root_started_ns: int | None = None
+    events: list[Event] = field(default_factory=list)
+    overflow: int = 0
+
+    @property
+    def heard_ns(self) -> int:
+        """When it last gave a sign of life."""
+        return self.events[-1][0] if self.events else self.started_ns
+
+
+@dataclass(slots=True, eq=False)
+class _Tree:
+    """A root run under way."""
+
+    root_run_id: UUID
+    name: str
+    started_ns: int
+    heard_ns: int
+    parents: dict[UUID, UUID | None] = field(default_factory=dict)
+    calls: dict[UUID, OpenCall] = field(default_factory=dict)
+    reports: list[CallReport] = field(default_factory=list)
+    tokens: int = 0
+    omitted: int = 0
+
+    def heard(self) -> int:
+        """When anything in it last gave a sign of life."""
+        return max([self.heard_ns, *(call.heard_ns for call in self.calls.values())])
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the end of a run leaves behind.
+
+    Attributes:
+        calls: Calls inside it that nothing had ended.
+        tree: The root run, if it was one with model calls inside.
+        reports: The reports of that tree's calls, in the order in which they ended.
+        omitted: Calls of that tree that passed its bounds and are not among `reports`.
+    """
+
+    calls: tuple[OpenCall, ...] = ()
+    tree: RunTree | None = None
+    reports: tuple[CallReport, ...] = ()
+    omitted: int = 0
+
+
+class Capture:
+    """The runs under way: which is inside which, and the calls among them.
+
+    Args:
+        max_open_calls: Of the calls in flight beyond this number the oldest is given up; as many
+            root runs, and as many calls of one tree, are kept.
+        max_tokens: Of a call, and of the calls of a tree together.
+    """
+
+    def __init__(self, *, max_open_calls: int, max_tokens: int) -> None:
+        self._max_open_calls = max_open_calls
+        self._max_tokens = max_tokens
+        self._lock = threading.Lock()
+        self._calls: dict[UUID, OpenCall] = {}
+        self._trees: dict[UUID, _Tree] = {}
+        self._root_of: dict[UUID, UUID] = {}
+
+    def __len__(self) -> int:
+        """How many runs are held in memory."""
+        return len(self._root_of) + len(self._calls)
+
+    def start_run(self, run_id: UUID, parent_run_id: UUID | None, name: str, now_ns: int) -> None:
+        """A chain, tool or retriever began."""
+        with self._lock:
+            tree = self._tree_of(parent_run_id, run_id, name, now_ns)
+            tree.parents[run_id] = parent_run_id
+            self._root_of[run_id] = tree.root_run_id
+
+    def start_call(self, call: OpenCall) -> tuple[OpenCall, ...]:
+        """A model call began.
+
+        Returns:
+            Calls to give up, because there are too many in flight.
+        """
+        with self._lock:
+            root = self._root_of.get(call.parent_run_id) if call.parent_run_id else None
+            if root is not None:
+                tree = self._trees[root]
+                tree.calls[call.run_id] = call
+                tree.heard_ns = call.started_ns
+                call.root_run_id, call.root_name = root, tree.name
+                call.root_started_ns = tree.started_ns
+            self._calls[call.run_id] = call
+            surplus = max(0, len(self._calls) - self._max_open_calls)
+            return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))
+
+    def call(self, run_id: UUID) -> OpenCall | None:
+        """The call in flight with this id. Takes no lock: one look-up in a dictionary."""
+        return self._calls.get(run_id)
+
+    def end_call(self, run_id: UUID) -> OpenCall | None:
+        """The call, which is in flight no more; `None` if it had ended already."""
+        with self._lock:
+            call = self._calls.get(run_id)
+            return None if call is None else self._forget(call)
+
+    def end_run(self, run_id: UUID, outcome: Outcome, error: str | None, now_ns: int) -> Ended:
+        """A chain, tool or retriever ended, and with it whatever was still open inside."""
+        with self._lock:
+            root = self._root_of.get(run_id)
+            if root is None:
+                return Ended()
+            tree = self._trees[root]
+            tree.heard_ns = now_ns
+            inside = tuple(
+                self._forget(call)
+                for call in tuple(tree.calls.values())
+                if run_id in _ancestors(tree, call.parent_run_id)
+            )
+            if run_id != root:
+                tree.parents.pop(run_id, None)
+                self._root_of.pop(run_id, None)
+                return Ended(calls=inside)
+            return self._end_tree(tree, inside, outcome, error, now_ns)
+
+    def add_report(self, report: CallReport) -> None:
+        """Keeps the report of a call for its tree."""
+        tokens = sum(len(completion.tokens) for completion in report.call.completions)
+        with self._lock:
+            tree = self._trees.get(report.call.root_run_id)
+            if tree is None:
+                return
+            if (
+                len(tree.reports) < self._max_open_calls
+                and tree.tokens + tokens <= self._max_tokens
+            ):
+                tree.reports.append(report)
+                tree.tokens += tokens
+            else:
+                tree.omitted += 1
+
+    def expire(self, before_ns: int, now_ns: int) -> list[Ended]:
+        """Whatever gave its last sign of life before `before_ns`: lone calls, and whole trees.
+
+        The oldest root runs beyond the bound go too.
+        """
+        with self._lock:
+            surplus = max(0, len(self._trees) - self._max_open_calls)
+            silent = [
+                tree
+                for index, tree in enumerate(self._trees.values())
+                if index < surplus or tree.heard() < before_ns
+            ]
+            alone = [
+                call
+                for call in self._calls.values()
+                if call.root_run_id == call.run_id and call.heard_ns < before_ns
+            ]
+            return [
+                *(self._end_tree(tree, (), "abandoned", None, now_ns) for tree in silent),
+                *(Ended(calls=(self._forget(call),)) for call in alone),
+            ]
+
+    def clear(self) -> None:
+        """Forgets everything: in a child process, the runs are the parent's to report."""
+        self._lock = threading.Lock()  # its owner may not have come along through the fork
+        self._calls.clear()
+        self._trees.clear()
+        self._root_of.clear()
+
+    def _tree_of(self, parent: UUID | None, run_id: UUID, name: str, now_ns: int) -> _Tree:
+        root = self._root_of.get(parent) if parent else None
+        if root is None:  # a parent that the handler was never told of is none
+            return self._trees.setdefault(run_id, _Tree(run_id, name, now_ns, now_ns))
+        tree = self._trees[root]
+        tree.heard_ns = now_ns
+        return tree
+
+    def _forget(self, call: OpenCall) -> OpenCall:
+        del self._calls[call.run_id]
+        if (tree := self._trees.get(call.root_run_id)) is not None:
+            tree.calls.pop(call.run_id, None)
+        return call
+
+    def _end_tree(
+        self,
+        tree: _Tree,
+        inside: tuple[OpenCall, ...],
+        outcome: Outcome,
+        error: str | None,
+        now_ns: int,
+    ) -> Ended:
+        left = tuple(self._forget(call) for call in tuple(tree.calls.values()))
+        del self._trees[tree.root_run_id]
+        for run_id in tree.parents:
+            self._root_of.pop(run_id, None)
+        return Ended(
+            calls=(*inside, *left),
+            tree=RunTree(
+                root_run_id=tree.root_run_id,
+                name=tree.name,
+                started_ns=tree.started_ns,
+                ended_ns=now_ns,
+                outcome=outcome,
+                error=error,
+            ),
+            reports=tuple(tree.reports),
+            omitted=tree.omitted,
+        )
+
+
+def _ancestors(tree: _Tree, run_id: UUID | None) -> Iterator[UUID]:
+    while run_id is not None:
+        yield run_id
+        run_id = tree.parents.get(run_id)

@@ -1,0 +1,281 @@
+"""What was heard of a call, to the finished call.
+
+LangChain hands the same logprobs over in up to three places, in the token callbacks and again at
+the end; they are taken once: what was streamed wins, and the end counts where it has more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from langchain_logprobs.core.capture import Event, OpenCall
+from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
+from langchain_logprobs.core.report import Unavailable
+from langchain_logprobs.core.shapes import SHAPES, Shape, read_tokens
+
+_KEYS = ("logprobs", "logprobs_result", "log_probs")
+"""Where LangChain's packages put a provider's logprobs, within one mapping."""
+
+
+class Finished(NamedTuple):
+    """A finished call, and why it has no confidence, if it has none."""
+
+    call: ModelCall
+    unavailable: Unavailable | None
+
+
+class _Read(NamedTuple):
+    tokens: tuple[TokenLogprob, ...]
+    unreadable: bool
+
+
+def finish(
+    call: OpenCall,
+    *,
+    outcome: Outcome,
+    ended_ns: int,
+    error: str | None = None,
+    response: Any = None,
+    shapes: Sequence[Shape] = SHAPES,
+    max_tokens: int = 200_000,
+) -> Finished:
+    """The finished call.
+
+    Args:
+        call: What was heard of it.
+        outcome: How it ended.
+        ended_ns: When, in nanoseconds since the epoch.
+        error: The exception's type, if there was one.
+        response: LangChain's `LLMResult`, whole or partial, if there is one.
+        shapes: Payload readers, tried in order.
+        max_tokens: Tokens beyond this number are counted, not kept.
+    """
+    generations = _generations(response)
+    streamed = _read_events(call.events, shapes)
+    heard = len(streamed.tokens) + call.overflow
+    ended = [
+        _read(_payloads(generation), shapes)
+        for generation in generations
+        if not heard or _entries(generation) > heard
+    ]
+    by_end = sum(len(read.tokens) for read in ended) > heard or (not heard and bool(ended))
+    kept, cut = _within(max_tokens, [read.tokens for read in (ended if by_end else [streamed])])
+    finished = ModelCall(
+        run_id=call.run_id,
+        root_run_id=call.root_run_id,
+        parent_run_id=call.parent_run_id,
+        root_name=call.root_name,
+        root_started_ns=call.root_started_ns,
+        model=call.model,
+        provider=call.provider,
+        operation=call.operation,
+        started_ns=call.started_ns,
+        ended_ns=ended_ns,
+        completions=tuple(_completions(kept, generations, call.events)),
+        outcome=outcome,
+        error=error,
+        source=_source(kept, by_end=by_end),
+        truncated=cut if by_end else cut + call.overflow,
+        metadata=call.metadata,
+        parameters=call.parameters,
+        **_description(generations, response),
+    )
+    unreadable = streamed.unreadable or any(read.unreadable for read in ended)
+    return Finished(finished, _why_unavailable(finished, call, generations, unreadable=unreadable))
+
+
+def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
+    """The tokens that one token callback brought, with the time at which they arrived."""
+    return _read_events([event], shapes).tokens
+
+
+def asks_for_logprobs(*parameters: Mapping[str, Any]) -> bool:
+    """Whether a model was asked for logprobs, in the words of whichever provider."""
+    return any(
+        given.get(name) not in (None, False)
+        for given in parameters
+        for name in ("logprobs", "top_logprobs", "response_logprobs")
+    ) or any("message.output_text.logprobs" in (given.get("include") or ()) for given in parameters)
+
+
+def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
+    tokens: list[TokenLogprob] = []
+    unreadable = False
+    for at_ns, _, chunk, logprobs in events:
+        read = _read(_payloads(chunk, logprobs), shapes)
+        unreadable = unreadable or read.unreadable
+        tokens += [
+            TokenLogprob(of.text, of.logprob, of.raw, of.candidates, of.channel, at_ns)
+            for of in read.tokens
+        ]
+    return _Read(tuple(tokens), unreadable)
+
+
+def _read(payloads: Iterable[object], shapes: Sequence[Shape]) -> _Read:
+    """The first payload with tokens: the others repeat it."""
+    unreadable = False
+    for payload in payloads:
+        tokens = read_tokens(payload, shapes)
+        if tokens:
+            return _Read(tokens, unreadable=False)
+        unreadable = unreadable or tokens is None
+    return _Read((), unreadable)
+
+
+def _payloads(generation: Any, logprobs: object = None) -> Iterator[object]:
+    yield from _found(getattr(generation, "generation_info", None))
+    if logprobs is not None:
+        yield logprobs
+    yield from _found(_metadata(generation))
+
+
+def _found(mapping: object) -> Iterator[object]:
+    if isinstance(mapping, Mapping):
+        yield from (mapping[key] for key in _KEYS if mapping.get(key) is not None)
+
+
+def _entries(generation: Any) -> int:
+    """How many tokens a generation's payload says it has, without reading them."""
+    match next(_payloads(generation), None):
+        case {"tokens": [*entries], "token_logprobs": [*_]} | [*entries]:
+            return len(entries)
+        case Mapping() as payload:
+            return sum(len(of) for of in payload.values() if isinstance(of, (list, tuple)))
+    return 0
+
+
+def _within(
+    limit: int, sequences: Sequence[tuple[TokenLogprob, ...]]
+) -> tuple[list[tuple[TokenLogprob, ...]], int]:
+    """The sequences, together at most `limit` tokens long, and how many that left out."""
+    kept, left = [], limit
+    for tokens in sequences:
+        kept.append(tokens[:left])
+        left -= len(kept[-1])
+    return kept, sum(map(len, sequences)) - (limit - left)
+
+
+def _completions(
+    sequences: Sequence[tuple[TokenLogprob, ...]],
+    generations: Sequence[Any],
+    events: Sequence[Event],
+) -> Iterator[Completion]:
+    heads = [*generations, *[None] * len(sequences)][: len(sequences)]
+    for tokens, generation in zip(sequences, heads, strict=True):
+        completion = Completion(
+            tokens=tokens,
+            text=_streamed_text(events) if generation is None else _str(generation, "text"),
+            tool_calls=tuple(_tool_calls(generation)),
+            finish_reason=_finish_reason(generation),
+        )
+        if completion != Completion():
+            yield completion
+
+
+def _streamed_text(events: Iterable[Event]) -> str:
+    return "".join(
+        text if isinstance(text := getattr(chunk, "text", token), str) else ""
+        for _, token, chunk, _ in events
+    )
+
+
+def _tool_calls(generation: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for call in getattr(getattr(generation, "message", None), "tool_calls", None) or ():
+        match call:
+            case {"name": str(name), "args": Mapping() as arguments}:
+                yield name, arguments
+
+
+def _finish_reason(generation: Any) -> str | None:
+    info = getattr(generation, "generation_info", None) or {}
+    metadata = _metadata(generation)
+    for key in ("finish_reason", "stop_reason", "done_reason"):
+        reason = info.get(key) or metadata.get(key)
+        if isinstance(reason, str):
+            return reason
+    return None
+
+
+def _description(generations: Sequence[Any], response: Any) -> dict[str, Any]:
+    """What the provider says of its answer: its model, its id, how many tokens it counted."""
+    generation = generations[0] if generations else None
+    metadata = _metadata(generation)
+    output = getattr(response, "llm_output", None) or {}
+    usage = getattr(getattr(generation, "message", None), "usage_metadata", None) or {}
+    counted = output.get("token_usage") or {}
+    return {
+        "response_model": _first_str(metadata.get("model_name"), output.get("model_name")),
+        "response_id": _first_str(metadata.get("id"), output.get("id")),
+        "input_tokens": _first_int(usage.get("input_tokens"), counted.get("prompt_tokens")),
+        "output_tokens": _first_int(usage.get("output_tokens"), counted.get("completion_tokens")),
+    }
+
+
+def _why_unavailable(
+    finished: ModelCall, call: OpenCall, generations: Sequence[Any], *, unreadable: bool
+) -> Unavailable | None:
+    tokens = [token for completion in finished.completions for token in completion.tokens]
+    content = [token for token in tokens if token.channel == "content"]
+    if content:
+        if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
+            return "choices_interleaved"
+        return None if any(token.logprob is not None for token in content) else "no_numbers"
+    called_tools = any(completion.tool_calls for completion in finished.completions)
+    reasons: dict[Unavailable, bool] = {
+        "refusal": any(token.channel == "refusal" for token in tokens),
+        "unreadable": unreadable,
+        "no_answer": not finished.completions and finished.outcome != "ok",
+        "dropped_by_langchain": _passed_over(call, generations),
+        "not_requested": not call.requested,
+        "provider_omits_tool_logprobs": called_tools,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "not_sent")
+
+
+def _passed_over(call: OpenCall, generations: Sequence[Any]) -> bool:
+    """Whether LangChain itself takes no logprobs over on the way this call was made.
+
+    It does not for OpenAI's Responses API (langchain #36211), nor where a chat model that has no
+    chunk to show is streamed by the v3 protocol (Ollama).
+    """
+    responses_api = any(_metadata(of).get("object") == "response" for of in generations)
+    without_chunks = call.operation == "chat" and any(
+        chunk is None and token for _, token, chunk, _ in call.events
+    )
+    return without_chunks or (responses_api and call.requested)
+
+
+def _source(sequences: Iterable[tuple[TokenLogprob, ...]], *, by_end: bool) -> Source | None:
+    if not any(sequences):
+        return None
+    return "end" if by_end else "stream"
+
+
+def _generations(response: Any) -> list[Any]:
+    match getattr(response, "generations", None):
+        case [[*generations], *_]:
+            return generations
+    return []
+
+
+def _metadata(generation: Any) -> Mapping[str, Any]:
+    metadata = getattr(getattr(generation, "message", None), "response_metadata", None)
+    return metadata if isinstance(metadata, Mapping) else {}
+
+
+def _str(thing: Any, name: str) -> str:
+    value = getattr(thing, name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _first_str(*values: object) -> str | None:
+    return next((value for value in values if isinstance(value, str) and value), None)
+
+
+def _first_int(*values: object) -> int | None:
+    return next((number for value in values if (number := _int(value)) is not None), None)
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

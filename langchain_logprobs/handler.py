@@ -1,0 +1,402 @@
+"""LangChain's callbacks in, reports out: the handler."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Unpack
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from langchain_logprobs.core.capture import Capture, Ended, OpenCall
+from langchain_logprobs.core.finish import asks_for_logprobs, event_tokens, finish
+from langchain_logprobs.core.model import Outcome, TokenLogprob
+from langchain_logprobs.core.report import (
+    CallReport,
+    Processor,
+    Sink,
+    TreeReport,
+    call_report,
+    tree_report,
+)
+from langchain_logprobs.core.shapes import SHAPES, Shape
+from langchain_logprobs.delivery import Delivery
+from langchain_logprobs.settings import Settings, SettingsArguments
+from langchain_logprobs.telemetry.sink import OpenTelemetrySink
+from langchain_logprobs.telemetry.spans import Options
+from langchain_logprobs.telemetry.worker import SHARED
+
+_FOREVER_NS = 2**63
+_KEPT_PARAMETERS = (
+    "frequency_penalty",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "n",
+    "presence_penalty",
+    "response_format",
+    "seed",
+    "temperature",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+)
+
+
+class LogprobsCallbackHandler(BaseCallbackHandler):
+    """Captures token log probabilities of every model call, and reports how sure the model was.
+
+    One handler serves any number of calls at once, sync and async, on a model, chain, agent or
+    graph: `config={"callbacks": [LogprobsCallbackHandler()]}`. It raises nothing into them.
+
+    Args:
+        tracer_provider: Where spans go; OpenTelemetry's global provider if not given.
+        meter_provider: Where metrics go; OpenTelemetry's global provider if not given.
+        processors: Applied to every report, in order, before any sink or hook sees it.
+        sinks: Where reports go instead of OpenTelemetry; include an `OpenTelemetrySink` to have
+            both. A sink may also have the methods of `CallWatcher`.
+        shapes: Payload readers to try before the package's own.
+        on_report: Is handed the `CallReport` of every call.
+        on_low_confidence: Is handed the `CallReport` of calls whose confidence is under
+            `low_response`.
+        on_token: Is handed every token as it arrives, with the id of its call. It runs on the
+            stream's thread.
+        clock: Nanoseconds since the epoch; for tests.
+        settings: See `Settings`. What is not given comes from the environment.
+
+    Raises:
+        SettingsError: A setting has a value it cannot have.
+
+    .. versionadded:: 0.1.0
+    """
+
+    # A handler that is not inline costs async code a hop to another thread for every token.
+    run_inline = True
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        processors: Iterable[Processor] = (),
+        sinks: Iterable[Sink] | None = None,
+        shapes: Iterable[Shape] = (),
+        on_report: Callable[[CallReport], object] | None = None,
+        on_low_confidence: Callable[[CallReport], object] | None = None,
+        on_token: Callable[[TokenLogprob, UUID], object] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        **settings: Unpack[SettingsArguments],
+    ) -> None:
+        super().__init__()
+        self.settings = Settings.from_environment(**settings)
+        self.raise_error = self.settings.raise_errors
+        if sinks is None:
+            sinks = [
+                OpenTelemetrySink(
+                    tracer_provider=tracer_provider,
+                    meter_provider=meter_provider,
+                    options=_options(self.settings),
+                )
+            ]
+        self._delivery = Delivery(
+            self.settings,
+            processors=processors,
+            sinks=sinks,
+            on_report=on_report,
+            on_low_confidence=on_low_confidence,
+            meter_provider=meter_provider,
+        )
+        self._capture = Capture(
+            max_open_calls=self.settings.max_open_calls, max_tokens=self.settings.max_tokens
+        )
+        self._open_call = self._capture.call
+        self._max_tokens = self.settings.max_tokens
+        self._shapes = (*shapes, *SHAPES)
+        self._on_token = on_token
+        self._clock = clock
+        self._is_looked_after = False
+
+    # What it gathered
+
+    @property
+    def reports(self) -> tuple[CallReport, ...]:
+        """The last `keep` call reports, oldest first."""
+        return tuple(self._delivery.reports)
+
+    @property
+    def trees(self) -> tuple[TreeReport, ...]:
+        """The last `keep` tree reports, oldest first."""
+        return tuple(self._delivery.trees)
+
+    @property
+    def last(self) -> CallReport | None:
+        """The last call report; `None` if there is none, or none is kept."""
+        reports = self.reports
+        return reports[-1] if reports else None
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Waits until what is under way is sent, `timeout` seconds at most; whether it is."""
+        return self._delivery.flush(timeout)
+
+    def close(self, timeout: float = 30.0) -> bool:
+        """Reports the calls still open as abandoned, then flushes; whether everything is sent."""
+        self._expire(_FOREVER_NS)
+        return self.flush(timeout)
+
+    # What the worker asks of it
+
+    @property
+    def tick_seconds(self) -> float:
+        """How often to look for calls that have gone silent."""
+        return self.settings.idle_timeout / 4
+
+    def tick(self) -> None:
+        """Reports what has gone silent for `idle_timeout` as abandoned."""
+        self._guard(self._expire, self._clock() - int(self.settings.idle_timeout * 1e9))
+
+    def at_exit(self) -> None:
+        """Reports the calls still open: the interpreter is about to end."""
+        self._guard(self._expire, _FOREVER_NS)
+
+    def after_fork(self) -> None:
+        """Forgets what is under way: in a child process, that is the parent's."""
+        self._is_looked_after = False
+        self._capture.clear()
+        self._delivery.after_fork()
+
+    # LangChain's callbacks
+
+    def on_llm_new_token(
+        self,
+        token: object,
+        *,
+        chunk: Any = None,
+        run_id: UUID,
+        logprobs: object = None,
+        log_probs: object = None,
+        **kwargs: Any,
+    ) -> None:
+        """Notes what it is handed, by reference; reads nothing and decides nothing."""
+        del kwargs
+        call = self._open_call(run_id)
+        if call is None:  # late: the call was reported already
+            return
+        event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
+        if len(call.events) < self._max_tokens:
+            call.events.append(event)
+        else:
+            call.overflow += 1
+        if self._on_token is not None:
+            for read in event_tokens(event, self._shapes):
+                self._delivery.guard("on_token", self._on_token, read, run_id)
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: object, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Opens a call."""
+        del messages
+        self._guard(self._start_call, "chat", serialized, run_id, kwargs)
+
+    def on_llm_start(
+        self, serialized: dict[str, Any], prompts: object, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Opens a call."""
+        del prompts
+        self._guard(self._start_call, "text_completion", serialized, run_id, kwargs)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        """Reports a call."""
+        del kwargs
+        self._guard(self._end_call, run_id, None, response)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Reports a call that did not come to its end, with what arrived of it."""
+        self._guard(self._end_call, run_id, error, kwargs.get("response"))
+
+    def on_chain_start(
+        self, serialized: dict[str, Any], inputs: object, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Notes a run that calls may be inside."""
+        del inputs
+        self._guard(self._start_run, serialized, run_id, kwargs)
+
+    def on_tool_start(
+        self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Notes a run that calls may be inside."""
+        del input_str
+        self._guard(self._start_run, serialized, run_id, kwargs)
+
+    def on_retriever_start(
+        self, serialized: dict[str, Any], query: str, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        """Notes a run that calls may be inside."""
+        del query
+        self._guard(self._start_run, serialized, run_id, kwargs)
+
+    def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: Any) -> None:
+        """Closes a run, and the calls in it that nothing has ended."""
+        del outputs, kwargs
+        self._guard(self._end_run, run_id, None)
+
+    def on_tool_end(self, output: object, *, run_id: UUID, **kwargs: Any) -> None:
+        """Closes a run, and the calls in it that nothing has ended."""
+        del output, kwargs
+        self._guard(self._end_run, run_id, None)
+
+    def on_retriever_end(self, documents: object, *, run_id: UUID, **kwargs: Any) -> None:
+        """Closes a run, and the calls in it that nothing has ended."""
+        del documents, kwargs
+        self._guard(self._end_run, run_id, None)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Closes a run, and the calls in it that nothing has ended."""
+        del kwargs
+        self._guard(self._end_run, run_id, error)
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Closes a run, and the calls in it that nothing has ended."""
+        del kwargs
+        self._guard(self._end_run, run_id, error)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Closes a run, and the calls in it that nothing has ended."""
+        del kwargs
+        self._guard(self._end_run, run_id, error)
+
+    # What they come to
+
+    def _guard(self, method: Callable[..., None], *args: object) -> None:
+        self._delivery.guard("handler", method, *args)
+
+    def _start_call(
+        self,
+        operation: Literal["chat", "text_completion"],
+        serialized: Mapping[str, Any] | None,
+        run_id: UUID,
+        told: Mapping[str, Any],
+    ) -> None:
+        if not self._is_looked_after:
+            SHARED.look_after(self)
+            self._is_looked_after = True
+        call = _open_call(operation, serialized or {}, run_id, told, self._clock())
+        for old in self._capture.start_call(call):
+            self._report(old, "abandoned")
+        self._delivery.call_started(run_id)
+
+    def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
+        call = self._capture.end_call(run_id)
+        if call is not None:
+            self._capture.add_report(self._report(call, _outcome(error), error, response))
+
+    def _start_run(
+        self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any]
+    ) -> None:
+        parent, name = told.get("parent_run_id"), _run_name(serialized or {}, told)
+        self._capture.start_run(run_id, parent, name, self._clock())
+
+    def _end_run(self, run_id: UUID, error: BaseException | None) -> None:
+        outcome, kind = _outcome(error), _kind(error)
+        ended = self._capture.end_run(run_id, outcome, kind, self._clock())
+        self._close(ended, "abandoned" if error is None else outcome, error)
+
+    def _expire(self, before_ns: int) -> None:
+        for ended in self._capture.expire(before_ns, self._clock()):
+            self._close(ended, "abandoned")
+
+    def _close(self, ended: Ended, outcome: Outcome, error: BaseException | None = None) -> None:
+        reports = [self._report(call, outcome, error) for call in ended.calls]
+        if ended.tree is None:
+            for report in reports:
+                self._capture.add_report(report)
+            return
+        calls = [*ended.reports, *reports]
+        low_token = self.settings.low_token
+        tree = tree_report(ended.tree, calls, low_token=low_token, omitted=ended.omitted)
+        self._delivery.tree(ended.tree, tree if calls else None)
+
+    def _report(
+        self,
+        call: OpenCall,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        response: Any = None,
+    ) -> CallReport:
+        finished, unavailable = finish(
+            call,
+            outcome=outcome,
+            ended_ns=self._clock(),
+            error=_kind(error),
+            response=response,
+            shapes=self._shapes,
+            max_tokens=self._max_tokens,
+        )
+        report = call_report(
+            finished,
+            low_token=self.settings.low_token,
+            low_response=self.settings.low_response,
+            unavailable=unavailable,
+        )
+        self._delivery.call(report, requested=call.requested)
+        return report
+
+
+def _open_call(
+    operation: Literal["chat", "text_completion"],
+    serialized: Mapping[str, Any],
+    run_id: UUID,
+    told: Mapping[str, Any],
+    now_ns: int,
+) -> OpenCall:
+    parameters = told.get("invocation_params") or {}
+    metadata = told.get("metadata") or {}
+    return OpenCall(
+        run_id=run_id,
+        root_run_id=run_id,
+        parent_run_id=told.get("parent_run_id"),
+        started_ns=now_ns,
+        operation=operation,
+        model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
+        or _text(parameters.get("model")),
+        provider=_text(metadata.get("ls_provider")),
+        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        metadata=dict(metadata),
+        parameters={
+            key: parameters[key] for key in _KEPT_PARAMETERS if parameters.get(key) is not None
+        },
+    )
+
+
+def _run_name(serialized: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    path = serialized.get("id") or ["run"]
+    return _text(told.get("name"), serialized.get("name")) or str(path[-1])
+
+
+def _text(*values: object) -> str | None:
+    return next((value for value in values if isinstance(value, str) and value), None)
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    if error is None:
+        return "ok"
+    stopped = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
+    return "cancelled" if isinstance(error, stopped) else "error"
+
+
+def _kind(error: BaseException | None) -> str | None:
+    return None if error is None else type(error).__qualname__
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        token_spans=settings.token_spans,
+        max_token_spans=settings.max_token_spans,
+        token_arrays=settings.token_arrays,
+        capture_content=settings.capture_content,
+        metric_attributes=settings.metric_attributes,
+        max_pending_spans=settings.max_pending_spans,
+    )

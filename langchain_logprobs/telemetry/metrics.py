@@ -1,0 +1,150 @@
+"""A report to instruments. Recorded once a call, whether or not any span is sampled."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter as Tally
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_provider
+
+from langchain_logprobs.core.confidence import FLOOR
+from langchain_logprobs.core.model import ModelCall, TokenLogprob
+from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.telemetry import names
+
+_HIGH = 0.9
+"""From this probability on a token is in the band `high`."""
+
+
+class Metrics:
+    """The package's instruments on one meter provider.
+
+    Args:
+        provider: Where they are made; the global one if not given.
+    """
+
+    def __init__(self, provider: MeterProvider | None = None) -> None:
+        meter = (provider or get_meter_provider()).get_meter(names.SCOPE)
+        self._histograms: dict[names.Instrument, Histogram] = {
+            of: meter.create_histogram(
+                of.name, of.unit, of.description, explicit_bucket_boundaries_advisory=of.buckets
+            )
+            for of in names.INSTRUMENTS
+            if of.kind == "histogram"
+        }
+        self._counters: dict[names.Instrument, Counter] = {
+            of: meter.create_counter(of.name, of.unit, of.description)
+            for of in names.INSTRUMENTS
+            if of.kind == "counter"
+        }
+        self._failed = False
+
+    def first_failure(self) -> bool:
+        """Whether this is the first time that somebody asks: what fails once fails often."""
+        first, self._failed = not self._failed, True
+        return first
+
+    def record_call(
+        self, report: CallReport, context: Context, metric_attributes: tuple[str, ...] = ()
+    ) -> None:
+        """Records a call, inside `context`, so that exemplars point at its LLM span."""
+        dimensions = {**call_dimensions(report.call), **_chosen(report.call, metric_attributes)}
+        of = report.confidence
+        measured = {
+            names.UNCERTAINTY: of.uncertainty,
+            names.SURPRISAL: None if of.mean_logprob is None else -of.mean_logprob,
+            names.SURPRISAL_MAX: None if of.min_logprob is None else -max(of.min_logprob, FLOOR),
+            names.ENTROPY: of.mean_entropy,
+            names.LENGTH: of.count or None,
+        }
+        for instrument, value in measured.items():
+            if value is not None:
+                self._histograms[instrument].record(abs(value), dimensions, context)
+        self._add(names.RESPONSES, 1, {**dimensions, **_verdict(report)}, context)
+        tokens = (token for answer in report.call.completions for token in answer.tokens)
+        for band, count in Tally(_band(token, report.low_token) for token in tokens).items():
+            self._add(names.TOKENS, count, {**dimensions, names.METRIC_BAND: band}, context)
+
+    def record_tree(self, report: TreeReport, context: Context) -> None:
+        """Records a root run by its least certain call."""
+        if report.weakest is not None:
+            uncertainty = report.weakest.confidence.uncertainty
+            if uncertainty is not None:
+                dimensions = {names.OPERATION: names.WORKFLOW_OPERATION}
+                self._histograms[names.CHAIN_UNCERTAINTY].record(uncertainty, dimensions, context)
+
+    def count_token_spans(self, result: str, count: int) -> None:
+        """Counts token spans by what became of them."""
+        if count:
+            self._add(names.TOKEN_SPANS, count, {names.METRIC_RESULT: result})
+
+    def count_error(self, where: str) -> None:
+        """Counts an error that the application was spared."""
+        self._add(names.ERRORS, 1, {names.METRIC_WHERE: where})
+
+    def _add(
+        self,
+        instrument: names.Instrument,
+        count: int,
+        attributes: Mapping[str, Any],
+        context: Context | None = None,
+    ) -> None:
+        self._counters[instrument].add(count, attributes, context)
+
+
+_METRICS: WeakKeyDictionary[object, Metrics] = WeakKeyDictionary()
+
+
+def metrics_of(provider: MeterProvider | None) -> Metrics:
+    """The provider's instruments, made once however many handlers there are."""
+    key = get_meter_provider() if provider is None else provider
+    known = _METRICS.get(key)
+    if known is None:
+        known = _METRICS.setdefault(key, Metrics(key))
+    return known
+
+
+def call_dimensions(call: ModelCall) -> dict[str, str]:
+    """The four dimensions that other generative-AI metrics have too, so that dashboards join."""
+    known = {
+        names.OPERATION: call.operation,
+        names.PROVIDER: provider_name(call.provider),
+        names.REQUEST_MODEL: call.model,
+        names.RESPONSE_MODEL: call.response_model,
+    }
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def provider_name(provider: str | None) -> str | None:
+    """The conventions' name of a provider that LangChain names."""
+    return None if provider is None else names.PROVIDERS.get(provider, provider)
+
+
+def _chosen(call: ModelCall, keys: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        key: value
+        for key in keys
+        if isinstance(value := call.metadata.get(key), (str, bool, int, float))
+    }
+
+
+def _verdict(report: CallReport) -> dict[str, str]:
+    if report.unavailable is not None:
+        return {
+            names.METRIC_CONFIDENCE: "unavailable",
+            names.METRIC_REASON: report.unavailable,
+        }
+    return {names.METRIC_CONFIDENCE: "low" if report.low else "ok"}
+
+
+def _band(token: TokenLogprob, low_token: float) -> str:
+    if token.logprob is None:
+        return "missing"
+    probability = math.exp(token.logprob)
+    if probability < low_token:
+        return "low"
+    return "high" if probability >= max(_HIGH, low_token) else "medium"

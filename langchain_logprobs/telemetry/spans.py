@@ -1,0 +1,246 @@
+"""A report to span attributes: pure functions, so that what is sent can be tested without a span.
+
+What is undefined is absent: no attribute stands for a missing number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Literal, NamedTuple
+
+from langchain_logprobs.core.confidence import Confidence, measure
+from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
+from langchain_logprobs.core.processors import likelihood
+from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.core.text import align, pieces
+from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.metrics import provider_name
+
+Value = str | bool | int | float | Sequence[str] | Sequence[float | None]
+Attributes = dict[str, Value]
+
+MAX_ARRAY = 16_384
+"""Tokens in an array attribute: a longer one could fill an OTLP message (4 MiB over gRPC)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What of a report becomes spans. The settings of the same names say what each is."""
+
+    token_spans: Literal["all", "low", "none"] = "all"
+    max_token_spans: int | None = 1000
+    token_arrays: bool = True
+    capture_content: bool = False
+    metric_attributes: tuple[str, ...] = ()
+    max_pending_spans: int = 100_000
+
+
+class TokenSpan(NamedTuple):
+    """A token span to be.
+
+    Attributes:
+        token: The token.
+        at: Its place among the tokens of its completion.
+        completion: The completion's place among those of the call.
+        start_ns: When the token before it arrived; when the call started, for the first.
+        end_ns: When it arrived itself. Not streamed: both are the end of the call.
+        text: What to show of it.
+        place: The bytes of the answer it wrote, from and to, where that is known.
+    """
+
+    token: TokenLogprob
+    at: int
+    completion: int
+    start_ns: int
+    end_ns: int
+    text: str
+    place: tuple[int, int] | None
+
+
+def token_spans(report: CallReport, options: Options) -> tuple[list[TokenSpan], int]:
+    """The token spans of a call, in order, and how many the options leave out."""
+    every = [
+        span
+        for index, completion in enumerate(report.call.completions)
+        for span in _completion_spans(report.call, completion, index)
+    ]
+    chosen = [span for span in every if _is_wanted(span.token, report.low_token, options)]
+    if options.max_token_spans is not None and len(chosen) > options.max_token_spans:
+        lowest = nsmallest(
+            options.max_token_spans,
+            range(len(chosen)),
+            key=lambda at: likelihood(chosen[at].token),
+        )
+        chosen = [chosen[at] for at in sorted(lowest)]
+    return chosen, len(every) - len(chosen)
+
+
+def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
+    """The attributes of a token span."""
+    token, of = span.token, measure(span.token)
+    known = _present(
+        {
+            names.TOKEN_INDEX: span.at,
+            names.TOKEN_LOGPROB: token.logprob,
+            names.TOKEN_PROBABILITY: of.probability,
+            names.TOKEN_ENTROPY: of.entropy,
+            names.TOKEN_TAIL_MASS: of.tail_mass,
+            names.TOKEN_MARGIN: of.margin,
+            names.TOKEN_LOG_ODDS: of.log_odds,
+            names.TOKEN_RANK: of.rank,
+            names.TOKEN_LOW: None if of.probability is None else of.probability < low_token,
+            names.TOKEN_TIMED: token.at_ns is not None,
+            names.TOKEN_CHANNEL: token.channel,
+            names.TOKEN_COMPLETION: span.completion,
+            names.TOKEN_BYTE_START: None if span.place is None else span.place[0],
+            names.TOKEN_BYTE_END: None if span.place is None else span.place[1],
+        }
+    )
+    if options.capture_content:
+        known[names.TOKEN_TEXT] = span.text
+        if token.candidates:
+            known[names.TOKEN_CANDIDATES] = [of.text for of in token.candidates]
+            known[names.TOKEN_CANDIDATE_LOGPROBS] = [of.logprob for of in token.candidates]
+    return known
+
+
+def call_attributes(report: CallReport, omitted: int, options: Options) -> Attributes:
+    """What the package has to say of a call, on whoever's LLM span."""
+    call, tokens = report.call, report.tokens
+    arrays = options.token_arrays and 0 < len(tokens) <= MAX_ARRAY
+    return _present(
+        {
+            **_confidence_attributes(report.confidence),
+            names.RESPONSE_LOW: None if report.confidence.confidence is None else report.low,
+            names.TOKENS_TRUNCATED: call.truncated or None,
+            names.TOKENS_LOGPROBS: [of.logprob for of in tokens] if arrays else None,
+            names.TOKENS_TEXTS: (
+                pieces(tokens, call.completions[0].text)
+                if arrays and options.capture_content
+                else None
+            ),
+            names.TOKEN_SPANS_OMITTED: omitted or None,
+            names.SOURCE: call.source,
+            names.TIMED: None if call.source is None else call.source == "stream",
+            names.OUTCOME: call.outcome,
+            names.UNAVAILABLE: report.unavailable,
+            names.RUN_ID: str(call.run_id),
+        }
+    )
+
+
+def model_attributes(call: ModelCall) -> Attributes:
+    """What the semantic conventions have an LLM span say of a call."""
+    reasons = [of.finish_reason for of in call.completions if of.finish_reason is not None]
+    parameters: dict[str, object] = {
+        name: call.parameters[key]
+        for key, name in names.REQUEST_PARAMETERS.items()
+        if _is_number(call.parameters.get(key))
+    }
+    if parameters.get(names.REQUEST_PARAMETERS["n"]) == 1:
+        del parameters[names.REQUEST_PARAMETERS["n"]]
+    return _present(
+        {
+            names.OPERATION: call.operation,
+            names.PROVIDER: provider_name(call.provider),
+            names.REQUEST_MODEL: call.model,
+            names.RESPONSE_MODEL: call.response_model,
+            names.RESPONSE_ID: call.response_id,
+            names.FINISH_REASONS: reasons or None,
+            names.INPUT_TOKENS: call.input_tokens,
+            names.OUTPUT_TOKENS: call.output_tokens,
+            names.ERROR_TYPE: call.error if call.outcome == "error" else None,
+            **parameters,
+        }
+    )
+
+
+def tree_attributes(report: TreeReport) -> Attributes:
+    """What the root span of a chain carries."""
+    weakest = report.weakest
+    return _present(
+        {
+            **_confidence_attributes(report.confidence),
+            names.TREE_CALLS: len(report.calls) + report.omitted,
+            names.TREE_OMITTED: report.omitted or None,
+            names.TREE_WEAKEST_RUN_ID: None if weakest is None else str(weakest.call.run_id),
+            names.TREE_WEAKEST_CONFIDENCE: weakest and weakest.confidence.confidence,
+            names.OUTCOME: report.tree.outcome,
+            names.ERROR_TYPE: report.tree.error if report.tree.outcome == "error" else None,
+        }
+    )
+
+
+def _confidence_attributes(of: Confidence) -> dict[str, object]:
+    counted = of.count or None
+    return {
+        names.RESPONSE_CONFIDENCE: of.confidence,
+        names.RESPONSE_PERPLEXITY: of.perplexity,
+        names.LOGPROB_MEAN: of.mean_logprob,
+        names.LOGPROB_SUM: of.sum_logprob,
+        names.LOGPROB_MIN: of.min_logprob,
+        names.ENTROPY_MEAN: of.mean_entropy,
+        names.ENTROPY_MAX: of.max_entropy,
+        names.MARGIN_MEAN: of.mean_margin,
+        names.LOG_ODDS_MIN: of.min_log_odds,
+        names.SURPRISAL_TAIL: of.surprisal_tail,
+        names.WINDOW_LOWEST: of.lowest_window,
+        names.TOKENS_COUNT: counted,
+        names.TOKENS_LOW: counted and of.low,
+        names.TOKENS_LOW_RATIO: of.low_ratio,
+        names.TOKENS_LOW_LONGEST_RUN: counted and of.low_longest_run,
+        names.TOKENS_MISSING: of.missing or None,
+        names.TOKENS_CENSORED: of.censored or None,
+        names.TOKENS_WITH_CANDIDATES: counted and of.with_candidates,
+    }
+
+
+def _completion_spans(call: ModelCall, completion: Completion, index: int) -> Iterator[TokenSpan]:
+    tokens = completion.tokens
+    times = list(_times(call, tokens))
+    texts = pieces(tokens)
+    rows = zip(tokens, times, texts, _places(completion), strict=True)
+    for at, (token, (start_ns, end_ns), text, place) in enumerate(rows):
+        yield TokenSpan(token, at, index, start_ns, end_ns, text, place)
+
+
+def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[int, int]]:
+    before = call.started_ns
+    for token in tokens:
+        if token.at_ns is None:
+            yield call.ended_ns, call.ended_ns
+        else:
+            now = max(before, token.at_ns)  # clocks can be set back
+            yield before, now
+            before = now
+
+
+def _places(completion: Completion) -> list[tuple[int, int] | None]:
+    """Where each token of the content stands in the answer's bytes, if that is certain."""
+    content = [token for token in completion.tokens if token.channel == "content"]
+    aligned = align(content, completion.text) if completion.text else None
+    if aligned is None or aligned.alignment != "exact":
+        return [None] * len(completion.tokens)
+    places = iter(zip(aligned.starts, aligned.ends, strict=True))
+    return [next(places) if of.channel == "content" else None for of in completion.tokens]
+
+
+def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
+    match options.token_spans:
+        case "all":
+            return True
+        case "low":
+            return token.logprob is not None and math.exp(token.logprob) < low_token
+        case _:
+            return False
+
+
+def _present(attributes: Mapping[str, object]) -> Attributes:
+    return {name: value for name, value in attributes.items() if value is not None}  # type: ignore[misc]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

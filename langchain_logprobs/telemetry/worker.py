@@ -1,0 +1,191 @@
+"""One daemon thread for the whole process that does, in small slices, what can wait.
+
+A thread that never pauses costs the stream's thread more than half of its speed (the interpreter
+lock changes hands every 5 ms at the soonest), so the worker rests after every slice. It starts with
+the first job, starts anew after a fork, and is waited for at interpreter exit.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakSet
+
+_LOG = logging.getLogger("langchain_logprobs")
+
+REST = 0.001
+"""Seconds of rest after every slice."""
+TICK = 5.0
+"""Seconds between two rounds of the tickers, at the most."""
+EXIT_TIMEOUT = 30.0
+"""Seconds that interpreter exit waits for what is under way: as long as OpenTelemetry's own."""
+
+
+class Ticker(Protocol):
+    """Something that wants to be looked after now and then."""
+
+    @property
+    def tick_seconds(self) -> float:
+        """How often."""
+
+    def tick(self) -> None:
+        """Does it; raises nothing."""
+
+    def at_exit(self) -> None:
+        """Hands over what it still holds: the interpreter is about to end."""
+
+    def after_fork(self) -> None:
+        """Forgets what it holds: in a child process, that is the parent's."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Work in slices.
+
+    Attributes:
+        left: How many things it still has to send.
+        slices: Does one slice at a time, and gives how many things that sent.
+        lost: Is told how many of its things will never be sent.
+        failed: Is told of what went wrong; the rest of the job is then lost.
+    """
+
+    left: int
+    slices: Iterator[int]
+    lost: Callable[[int], None]
+    failed: Callable[[Exception], None]
+
+
+class Worker:
+    """Runs jobs in the order they came, one slice at a time, and lets the tickers tick."""
+
+    def __init__(self) -> None:
+        self.tickers: WeakSet[Ticker] = WeakSet()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def pending(self) -> int:
+        """Things submitted and neither sent nor given up."""
+        return sum(job.left for job in tuple(self._jobs))
+
+    def look_after(self, ticker: Ticker) -> None:
+        """Lets it tick for as long as it exists."""
+        self.tickers.add(ticker)
+        with self._changed:
+            self._start()
+            self._changed.notify_all()
+
+    def submit(self, job: Job, *, limit: int) -> bool:
+        """Takes a job, unless more than `limit` things would then be waiting.
+
+        Returns:
+            Whether it was taken; what was not, the caller counts.
+        """
+        with self._changed:
+            if self.pending + job.left > limit:
+                return False
+            self._jobs.append(job)
+            self._start()
+            self._changed.notify_all()
+            return True
+
+    def flush(self, timeout: float) -> bool:
+        """Waits until every job is done, `timeout` seconds at most; whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout)
+
+    def give_up(self) -> int:
+        """Drops the jobs that are left; how many things are lost by that."""
+        with self._changed:
+            left = [(job, job.left) for job in self._jobs]
+            self._jobs.clear()
+            self._changed.notify_all()
+        for job, count in left:
+            job.lost(count)
+        return sum(count for _, count in left)
+
+    def at_exit(self) -> None:
+        """Lets the tickers hand over what they hold, and the jobs run out."""
+        for ticker in tuple(self.tickers):
+            ticker.at_exit()
+        if not self.flush(EXIT_TIMEOUT) and (lost := self.give_up()):
+            _LOG.warning("%d token spans were lost at exit: their exporter is too slow.", lost)
+
+    def after_fork(self) -> None:
+        """In a child process: the jobs are the parent's, and the thread did not come along."""
+        self._reset()
+        for ticker in tuple(self.tickers):
+            ticker.after_fork()
+
+    def _start(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._run, name="langchain-logprobs", daemon=True
+            )
+            # While the interpreter shuts down no thread starts; the exit handler has run by then.
+            with contextlib.suppress(RuntimeError):
+                self._thread.start()
+
+    def _run(self) -> None:
+        ticked = time.monotonic()
+        while True:
+            tickers = tuple(self.tickers)
+            every = min([TICK, *(ticker.tick_seconds for ticker in tickers)])
+            if time.monotonic() - ticked >= every:
+                for ticker in tickers:
+                    ticker.tick()
+                ticked = time.monotonic()
+            del tickers  # else the thread would keep alive what nobody else holds
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._jobs, max(0.0, ticked + every - time.monotonic())
+                )
+                job = self._jobs[0] if self._jobs else None
+            if job is not None:
+                self._do_slice(job)
+
+    def _do_slice(self, job: Job) -> None:
+        try:
+            sent = next(job.slices, None)
+        except Exception as error:  # noqa: BLE001 - the far end of the sink's guard
+            job.failed(error)
+            sent = None
+        with self._changed:
+            if sent is not None:
+                job.left -= sent
+            elif self._jobs and self._jobs[0] is job:
+                self._jobs.popleft()
+                self._changed.notify_all()
+        if sent is None and job.left:
+            job.lost(job.left)
+        time.sleep(REST)
+
+
+SHARED = Worker()
+"""The process's worker. One is enough, and handlers are often made anew for every call."""
+
+
+def flush_at_exit() -> None:
+    """Has the interpreter wait for the worker at its end, before whoever asked for that earlier.
+
+    Exit handlers run last come, first served, and a tracer provider registers its own when it is
+    made: so this is called whenever a new one is met.
+    """
+    atexit.unregister(SHARED.at_exit)
+    atexit.register(SHARED.at_exit)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=SHARED.after_fork)
