@@ -138,6 +138,10 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         reports = self.reports
         return reports[-1] if reports else None
 
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no run is held in memory."""
+        return not len(self._capture)
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until what is under way is sent, `timeout` seconds at most; whether it is."""
         return self._delivery.flush(timeout)
