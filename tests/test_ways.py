@@ -157,9 +157,7 @@ async def test_what_streams_has_the_time_of_every_token(observed: Observed, way:
 
 
 @pytest.mark.parametrize("way", [invoke, ainvoke, stream, astream])
-async def test_every_call_of_an_agent_is_reported_in_one_tree(
-    observed: Observed, way: Way
-) -> None:
+async def test_every_call_of_an_agent_is_reported_in_one_tree(observed: Observed, way: Way) -> None:
     def add(a: int, b: int) -> int:
         """Adds."""
         return a + b

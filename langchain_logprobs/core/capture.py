@@ -22,7 +22,11 @@ Event = tuple[int, object, Any, object]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenCall:
-    """A call in flight. `events` grows by one with every token callback."""
+    """A call in flight.
+
+    `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
+    are counted in `overflow`.
+    """
 
     run_id: UUID
     parent_run_id: UUID | None
@@ -130,6 +134,11 @@ class Capture:
     def call(self, run_id: UUID) -> OpenCall | None:
         """The call in flight with this id. Takes no lock: one look-up in a dictionary."""
         return self._calls.get(run_id)
+
+    def open_calls(self) -> tuple[OpenCall, ...]:
+        """The calls in flight, oldest first."""
+        with self._lock:
+            return tuple(self._calls.values())
 
     def end_call(self, run_id: UUID) -> OpenCall | None:
         """The call, which is in flight no more; `None` if it had ended already."""
