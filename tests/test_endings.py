@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
+from collections.abc import Callable
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -39,6 +39,15 @@ def a_chain(**others: Any) -> Runnable[Any, Any]:
 
 def texts(report: CallReport) -> list[str]:
     return [of.text for of in report.tokens]
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits until something holds; fails if it does not in time."""
+    for _ in range(int(seconds / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"not within {seconds} s")
 
 
 def only(handler: LogprobsCallbackHandler) -> CallReport:
@@ -83,8 +92,7 @@ async def test_a_cancelled_task_is_reported_with_what_arrived(observed: Observed
             pass
 
     task = asyncio.create_task(read())
-    while not handler.open_calls() or len(handler.open_calls()[0].events) < 3:
-        await asyncio.sleep(0.01)
+    await until(lambda: any(len(of.events) > 2 for of in handler.open_calls()))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -118,9 +126,7 @@ async def test_ainvoke_of_a_lone_model_that_times_out_is_abandoned_after_the_idl
         await asyncio.wait_for(a_model(pause=5).ainvoke("", {"callbacks": [handler]}), 0.05)
 
     assert not handler.is_idle()
-    deadline = time.monotonic() + 5
-    while not handler.reports and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)
+    await until(lambda: bool(handler.reports))
     assert only(handler).call.outcome == "abandoned"
 
 
@@ -154,7 +160,7 @@ def test_a_provider_error_before_the_first_token_says_there_was_no_answer(
 class MergeFails(ScriptedChatModel):
     """A provider whose chunks LangChain cannot put together: it then fires no end and no error."""
 
-    def _stream(self, *args: Any, **kwargs: Any) -> Any:
+    def _stream(self, *_: Any, **__: Any) -> Any:
         for text, logprobs in [("a", {"content": []}), ("b", -0.1), ("c", -0.2)]:
             info = {"logprobs": logprobs}
             message = AIMessageChunk(content=text, additional_kwargs=info)
@@ -200,10 +206,7 @@ async def test_a_graph_that_is_left_with_break_is_reported(observed: Observed) -
         if seen == 3:
             break
     await stream.aclose()
-    for _ in range(100):
-        if handler.is_idle():
-            break
-        await asyncio.sleep(0.02)
+    await until(handler.is_idle)
 
     report = only(handler)
     assert report.call.outcome == "cancelled"
@@ -218,7 +221,7 @@ async def test_a_graph_that_times_out_is_reported(observed: Observed) -> None:
         await asyncio.wait_for(
             a_graph(pause=0.2).ainvoke({"said": ""}, {"callbacks": [handler]}), 0.5
         )
-    await asyncio.sleep(0.05)
+    await until(handler.is_idle)
 
     assert only(handler).call.outcome == "cancelled"
 
@@ -292,7 +295,7 @@ def test_ten_thousand_calls_of_every_ending_leave_nothing_behind() -> None:
     endings: list[Any] = [
         lambda run: handler.on_llm_end(None, run_id=run),
         lambda run: handler.on_llm_error(GeneratorExit(), run_id=run),
-        lambda run: None,
+        lambda _: None,
     ]
 
     for number in range(10_000):

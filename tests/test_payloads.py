@@ -9,8 +9,13 @@ from uuid import UUID
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import (
+    ChatGeneration,
+    ChatGenerationChunk,
+    Generation,
+    GenerationChunk,
+    LLMResult,
+)
 from pydantic import BaseModel
 
 from langchain_logprobs import CallReport, LogprobsCallbackHandler
