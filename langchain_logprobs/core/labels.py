@@ -58,10 +58,10 @@ class LabelConfidence:
             there leads to it, which does not mean 0. What leads to several labels counts for none,
             save along what the model wrote.
         bounds: Of those, the most that one spelling can have had: the smallest probability listed,
-            or what the list leaves.
+            or what the list leaves. Never 0.
         label_mass: Sum of `probabilities`: how far the model was from saying something else.
         log_odds: Of the chosen label against all others, in nats. Labels without a probability
-            count with their bound, which makes it a lower bound.
+            count with their bound, which makes it a lower bound. `None` if it would be infinite.
         tokens: Indices of the tokens that decided.
     """
 
@@ -171,7 +171,7 @@ def label_confidence(
     weighed = _weigh(_steps(tokens, aligned, *span), list(names))
     masses = {names[name]: logsumexp(logs) for name, logs in weighed.credited.items()}
     bounds = {
-        label: min(1.0, weighed.unlisted + weighed.shared.get(name, 0.0))
+        label: min(1.0, max(LEAST_TAIL, weighed.unlisted + weighed.shared.get(name, 0.0)))
         for name, label in names.items()
         if label not in masses
     }
@@ -329,7 +329,7 @@ def _log_odds(
     if chosen is None or chosen not in masses:
         return None
     others = [mass for label, mass in masses.items() if label != chosen]
-    others += [math.log(bound) for bound in bounds.values() if bound > 0]
+    others += [math.log(bound) for bound in bounds.values() if bound > LEAST_TAIL]
     return masses[chosen] - logsumexp(others) if others else None
 
 

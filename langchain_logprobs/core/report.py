@@ -236,7 +236,8 @@ def _structure(
     tools = tool_fields(tokens, answers[0].tool_calls, labels=labels, low_token=low_token)
     if len(tools) == 1 and not text:
         return tools[0].arguments, tools[0].labels, tools
-    fields = fields_of(tokens, text, low_token=low_token) if looks_like_json(text) else Fields()
+    is_json = bool(tokens) and looks_like_json(text)
+    fields = fields_of(tokens, text, low_token=low_token) if is_json else Fields()
     aligned = align(tokens, text) if labels else None
     return fields, label_confidences(tokens, aligned, text, labels, fields), tools
 
