@@ -28,7 +28,8 @@ FAKE = """
 import os, signal, time
 
 class CommonParams:
-    class model: path = None
+    def __getattr__(self, name):
+        return CommonParams()
 
 class Server:
     def __init__(self, parameters):
