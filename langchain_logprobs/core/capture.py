@@ -22,7 +22,14 @@ Event = tuple[int, object, Any, object]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenCall:
-    """A call in flight. `events` grows by one with every token callback."""
+    """A call in flight. `events` grows by one with every token callback.
+
+    Attributes:
+        told: How often LangChain told of its start: it tells a handler that is listed twice
+            everything twice.
+        overflow: Tokens of the events that passed the bound.
+        shares_usage: Whether the usage at its end is that of a whole batch.
+    """
 
     run_id: UUID
     parent_run_id: UUID | None
@@ -38,6 +45,8 @@ class OpenCall:
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)
     overflow: int = 0
+    told: int = 1
+    shares_usage: bool = False
 
     @property
     def heard_ns(self) -> int:
