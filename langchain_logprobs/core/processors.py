@@ -183,8 +183,9 @@ def _hidden(
     for texts in {tuple(pieces(channel)), tuple(pieces(channel, text))}:
         spans = _spans("".join(texts), patterns)
         for at, piece, end in zip(places, texts, accumulate(map(len, texts)), strict=True):
-            # A token that only begins a character has no text of its own: it is part of what follows.
-            if _overlaps(end - len(piece), max(end, end - len(piece) + 1), spans):
+            start = end - len(piece)
+            # A token that only begins a character has no text, and is part of what follows.
+            if _overlaps(start, max(end, start + 1), spans):
                 yield at
     for at, token in zip(places, channel, strict=True):
         if _any_match(patterns, (candidate.text for candidate in token.candidates)):
