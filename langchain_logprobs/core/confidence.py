@@ -26,6 +26,8 @@ MAX_EXPONENT = 700.0
 """`exp` of more than this overflows a double."""
 WINDOW = 32
 """Tokens in the sliding window of `Confidence.lowest_window`."""
+_LEAST_MASS = 1e-250
+"""Below this a sum of probabilities has lost digits, or is 0."""
 _LN_2 = math.log(2.0)
 
 
@@ -147,42 +149,74 @@ def identity(token: TokenLogprob | Candidate) -> bytes:
 
 def measure(token: TokenLogprob) -> TokenMeasures:
     """The measures of one token. The chosen token counts as one of its candidates, once."""
-    logprob = sound_logprob(token.logprob)
-    probability = None if logprob is None else math.exp(logprob)
-    surprisal = None if logprob is None else 0.0 - logprob  # -0.0 would print as such
-    if not token.candidates:
-        log_odds = None if logprob is None else _log_odds(logprob, (), 0.0, 0.0)
-        return _MEASURES((probability, surprisal, None, None, None, None, log_odds))
-    others = _alternatives(token)
-    rank, first, second = 1, -math.inf if logprob is None else logprob, -math.inf
-    weights, terms = [], []
-    for other in others:
-        weight = math.exp(other)
-        weights.append(weight)
-        terms.append(weight * other)
+    return _plain_measures(token) or _any_measures(token)
+
+
+def _plain_measures(token: TokenLogprob) -> TokenMeasures | None:
+    """The measures of a token as most are: sound numbers, and bytes that tell candidates apart.
+
+    What `_any_measures` gives, in a third of the time; `None` for a token that is not so.
+    """
+    logprob, chosen, candidates = token.logprob, token.raw, token.candidates
+    if type(logprob) is not float or not CENSORED < logprob <= 0 or chosen is None:
+        return None
+    if not candidates:
+        return None
+    first, second, rank, against = logprob, CENSORED, 1, 0.0
+    probability = math.exp(logprob)
+    known, masses, terms = {chosen}, [-probability], [probability * logprob]
+    for _, other, raw in candidates:
+        if type(other) is not float or not CENSORED < other <= 0:
+            return None
+        if raw == chosen:
+            continue
+        known.add(raw)
+        mass = math.exp(other)
+        against += mass
+        masses.append(-mass)
+        terms.append(mass * other)
+        rank += other > logprob
         if other > first:
             first, second = other, first
         elif other > second:
             second = other
-        if logprob is not None and other > logprob:
-            rank += 1
-    against = math.fsum(weights)
-    if logprob is not None and probability is not None:
-        weights.append(probability)
-        terms.append(probability * logprob)
-    tail = max(0.0, 1.0 - math.fsum(weights))
+    if len(known) < len(masses) or None in known or against < _LEAST_MASS:
+        return None
+    # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
+    tail = max(0.0, math.fsum([-math.expm1(first), math.exp(first), *masses]))
     if tail > 0:
         terms.append(tail * math.log(tail))
-    return _MEASURES(
-        (
-            probability,
-            surprisal,
-            None if logprob is None else rank,
-            None if second <= CENSORED else first - second,
-            max(0.0, -math.fsum(terms)),
-            tail,
-            None if logprob is None else _log_odds(logprob, others, against, tail),
+    if tail > LEAST_TAIL:
+        against += tail
+    entropy = max(0.0, -math.fsum(terms))
+    margin, log_odds = first - second, logprob - math.log(against)
+    return _MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
+
+
+def _any_measures(token: TokenLogprob) -> TokenMeasures:
+    logprob = sound_logprob(token.logprob)
+    alternatives = _alternatives(token)
+    probability = None if logprob is None else math.exp(logprob)
+    if not token.candidates:
+        return TokenMeasures(
+            probability=probability,
+            surprisal=_negated(logprob),
+            rank=None,
+            margin=None,
+            entropy=None,
+            tail_mass=None,
+            log_odds=_log_odds(logprob, (), 0.0),
         )
+    listed = alternatives if logprob is None else [*alternatives, logprob]
+    tail = _tail_mass(listed)
+    return TokenMeasures(
+        probability=probability,
+        surprisal=_negated(logprob),
+        rank=None if logprob is None else 1 + sum(other > logprob for other in alternatives),
+        margin=_margin(listed),
+        entropy=_entropy(listed, tail),
+        tail_mass=tail,
+        log_odds=_log_odds(logprob, alternatives, tail),
     )
 
 
@@ -276,22 +310,6 @@ def logsumexp(values: Sequence[float]) -> float:
 
 def _alternatives(token: TokenLogprob) -> list[float]:
     """Logprobs of what else was listed: each token once, the chosen one left out."""
-    chosen = token.raw
-    seen = {chosen}
-    others = []
-    for _, logprob, raw in token.candidates:
-        if type(logprob) is not float or not CENSORED < logprob <= 0 or raw is None:
-            return _sound_alternatives(token)
-        if raw != chosen:
-            seen.add(raw)
-            others.append(logprob)
-    if chosen is None or len(seen) <= len(others):
-        return _sound_alternatives(token)
-    return others
-
-
-def _sound_alternatives(token: TokenLogprob) -> list[float]:
-    """The same whatever the provider sent: without bytes, twice, in integers, or no numbers."""
     best: dict[bytes, float] = {}
     for candidate in token.candidates:
         logprob = sound_logprob(candidate.logprob)
@@ -306,21 +324,42 @@ def _descending(candidate: Candidate) -> float:
     return -candidate.logprob
 
 
+def _negated(value: float | None) -> float | None:
+    return None if value is None else 0.0 - value  # -0.0 would print as such
+
+
+def _tail_mass(logprobs: Iterable[float]) -> float:
+    return max(0.0, 1.0 - math.fsum(map(math.exp, logprobs)))
+
+
+def _entropy(logprobs: Iterable[float], tail: float) -> float:
+    terms = [math.exp(logprob) * logprob for logprob in logprobs]
+    if tail > 0:
+        terms.append(tail * math.log(tail))
+    return max(0.0, -math.fsum(terms))
+
+
+def _margin(logprobs: Iterable[float]) -> float | None:
+    known = [logprob for logprob in logprobs if logprob > CENSORED]
+    if len(known) < 2:  # noqa: PLR2004 - first and second
+        return None
+    first, second = nlargest(2, known)
+    return first - second
+
+
 def _floored(logprob: float, tail: float | None) -> float:
     if logprob > CENSORED:
         return logprob
     return max(FLOOR, math.log(tail)) if tail is not None and tail > LEAST_TAIL else FLOOR
 
 
-def _log_odds(
-    logprob: float, alternatives: Sequence[float], against: float, tail: float
-) -> float | None:
-    """Against the alternatives, whose probabilities sum to `against`, and the tail."""
-    if tail > LEAST_TAIL:
-        return logprob - math.log(against + tail)
-    if alternatives:  # their probabilities can be too small for a double, their logprobs are not
-        return logprob - (math.log(against) if against > LEAST_TAIL else logsumexp(alternatives))
-    return None if logprob >= 0 else logprob - log1mexp(logprob)
+def _log_odds(logprob: float | None, alternatives: Sequence[float], tail: float) -> float | None:
+    if logprob is None:
+        return None
+    against = [*alternatives, math.log(tail)] if tail > LEAST_TAIL else alternatives
+    if not against:
+        return None if logprob >= 0 else logprob - log1mexp(logprob)
+    return logprob - logsumexp(against)
 
 
 def _mean(values: Sequence[float]) -> float | None:

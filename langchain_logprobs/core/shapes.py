@@ -142,7 +142,7 @@ def _plain_tokens(payload: object, at_ns: int) -> tuple[TokenLogprob, ...] | Non
                 return None
             top = entry["top_logprobs"]
             listed = _candidates(top) if top else ()
-            tokens.append(TokenLogprob(text, logprob, bytes(raw), listed, "content", at_ns))
+            tokens.append(TokenLogprob(text, logprob + 0.0, bytes(raw), listed, "content", at_ns))
     except (KeyError, TypeError, ValueError):
         return None
     return tuple(tokens)
@@ -198,7 +198,7 @@ def _plain_candidates(top: Sequence[Any]) -> tuple[Candidate, ...] | None:
                 return None
             before, raw = logprob, bytes(raw)
             known.add(raw)
-            listed.append(_CANDIDATE((text, logprob, raw)))
+            listed.append(_CANDIDATE((text, logprob + 0.0, raw)))  # -0.0 would print as such
     except (KeyError, TypeError, ValueError):
         return None
     return tuple(listed) if len(known) == len(listed) else None
