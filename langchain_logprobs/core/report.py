@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
 from typing import Literal
 
-from langchain_logprobs.core.confidence import Confidence, confidence_of
+from langchain_logprobs.core.confidence import (
+    Confidence,
+    TokenMeasures,
+    confidence_of,
+    measure,
+)
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
 
 Unavailable = Literal[
@@ -50,6 +55,25 @@ class SequenceConfidence:
     confidence: Confidence
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The measures of a call's tokens, taken once for all who ask.
+
+    Attributes:
+        tokens: The tokens that were measured. As long as they are held here, no others are taken
+            for them.
+        measures: What was measured, in the same order.
+    """
+
+    tokens: tuple[TokenLogprob, ...] = ()
+    measures: tuple[TokenMeasures, ...] = ()
+
+    def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
+        """The measures of these tokens: taken anew for those that a processor has changed."""
+        known = dict(zip(map(id, self.tokens), self.measures, strict=True))
+        return [known.get(id(token)) or measure(token) for token in tokens]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
     """How sure a model was in one call: what hooks and sinks are handed.
@@ -63,6 +87,7 @@ class CallReport:
         low: Whether its confidence is under `low_response`; `False` if it has none.
         low_token: The probability under which a token counted as low.
         low_response: The confidence under which a response counts as low.
+        measured: The measures of its tokens, so that they need not be taken twice.
     """
 
     call: ModelCall
@@ -72,6 +97,7 @@ class CallReport:
     low: bool = False
     low_token: float = 0.5
     low_response: float = 0.7
+    measured: Measured = field(default=Measured(), repr=False, compare=False)
 
     @property
     def tokens(self) -> tuple[TokenLogprob, ...]:
@@ -135,10 +161,17 @@ def call_report(
         unavailable: Why there are no numbers, if that is so; the measures are then left out even
             where tokens came (answers that are interleaved make no sequence).
     """
-    sequences = tuple(
-        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token))
+    parts = [
+        (index, channel, tokens)
         for index, completion in enumerate(call.completions)
         for channel, tokens in channels(completion)
+    ]
+    measures = [tuple(map(measure, tokens)) for _, _, tokens in parts]
+    sequences = tuple(
+        SequenceConfidence(
+            index, channel, confidence_of(tokens, low_token=low_token, measures=of)
+        )
+        for (index, channel, tokens), of in zip(parts, measures, strict=True)
     )
     headline = next(
         (of.confidence for of in sequences if (of.completion, of.channel) == (0, "content")),
@@ -153,6 +186,10 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
+        measured=Measured(
+            tuple(chain.from_iterable(tokens for _, _, tokens in parts)),
+            tuple(chain.from_iterable(measures)),
+        ),
     )
 
 
@@ -165,7 +202,9 @@ def tree_report(
         tree=tree,
         calls=tuple(calls),
         confidence=confidence_of(
-            (token for report in known for token in report.tokens), low_token=low_token
+            (token for report in known for token in report.tokens),
+            low_token=low_token,
+            measures=[of for report in known for of in report.measured.of(report.tokens)],
         ),
         weakest=min(known, key=_confidence, default=None),
         omitted=omitted,
@@ -174,6 +213,8 @@ def tree_report(
 
 def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, ...]]]:
     """The completion's tokens by channel, each in order; channels without tokens are left out."""
+    if all(token.channel == "content" for token in completion.tokens):  # almost always
+        return [("content", completion.tokens)] if completion.tokens else []
     by_channel = sorted(completion.tokens, key=_channel)
     return [(channel, tuple(tokens)) for channel, tokens in groupby(by_channel, key=_channel)]
 

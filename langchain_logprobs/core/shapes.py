@@ -130,22 +130,24 @@ def _plain_tokens(payload: object, at_ns: int) -> tuple[TokenLogprob, ...] | Non
     entries = payload.get("content")
     if type(entries) is not list:
         return None
-    tokens = []
+    tokens = [_plain_token(entry, at_ns) for entry in entries]
+    return None if None in tokens else cast("tuple[TokenLogprob, ...]", tuple(tokens))
+
+
+def _plain_token(entry: object, at_ns: int) -> TokenLogprob | None:
+    if type(entry) is not dict:
+        return None
     try:
-        for entry in entries:
-            if type(entry) is not dict:
-                return None
-            text, logprob, raw = entry["token"], entry["logprob"], entry["bytes"]
-            if type(text) is not str or type(logprob) is not float or type(raw) is not list:
-                return None
-            if not CENSORED < logprob <= 0 or "\\x" in text:
-                return None
-            top = entry["top_logprobs"]
-            listed = _candidates(top) if top else ()
-            tokens.append(TokenLogprob(text, logprob + 0.0, bytes(raw), listed, "content", at_ns))
+        text, logprob, raw = entry["token"], entry["logprob"], bytes(entry["bytes"])
+        top = entry["top_logprobs"]
     except (KeyError, TypeError, ValueError):
         return None
-    return tuple(tokens)
+    if type(text) is not str or type(logprob) is not float or type(entry["bytes"]) is not list:
+        return None
+    if not CENSORED < logprob <= 0 or "\\x" in text:
+        return None
+    listed = _candidates(top) if top else ()
+    return TokenLogprob(text, logprob + 0.0, raw, listed, "content", at_ns)
 
 
 def _are_entries(entries: Sequence[object]) -> bool:
