@@ -337,9 +337,7 @@ def _floored(logprob: float, tail: float | None) -> float:
     return max(FLOOR, math.log(tail)) if tail is not None and tail > LEAST_TAIL else FLOOR
 
 
-def _log_odds(
-    logprob: float, others: Sequence[float], against: float, tail: float
-) -> float | None:
+def _log_odds(logprob: float, others: Sequence[float], against: float, tail: float) -> float | None:
     """The log odds against the others, whose mass is `against`, and the tail."""
     if tail > LEAST_TAIL:
         return logprob - math.log(against + tail)

@@ -168,9 +168,7 @@ def call_report(
     ]
     measures = [tuple(map(measure, tokens)) for _, _, tokens in parts]
     sequences = tuple(
-        SequenceConfidence(
-            index, channel, confidence_of(tokens, low_token=low_token, measures=of)
-        )
+        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token, measures=of))
         for (index, channel, tokens), of in zip(parts, measures, strict=True)
     )
     headline = next(
