@@ -60,13 +60,15 @@ class Emission:
         emit: Emit = self._start_and_end
         for first in islice(spans, 1):
             emit = self._emit_example(first)
-            self._count(pace, 1)
+            self.metrics.count_token_spans("emitted", 1)
             yield 1
+            pace.advance(1, self.provider)
         while batch := list(islice(spans, SLICE)):
             for span in batch:
                 emit(self._attributes(span), span.start_ns, span.end_ns)
-            self._count(pace, len(batch))
+            self.metrics.count_token_spans("emitted", len(batch))
             yield len(batch)
+            pace.advance(len(batch), self.provider)
 
     def _attributes(self, span: TokenSpan) -> dict[str, Any]:
         return token_attributes(span, self.report.low_token, self.options)
@@ -86,10 +88,6 @@ class Emission:
         return self.tracer.start_span(
             names.TOKEN_SPAN, context=parent, attributes=attributes, start_time=start_ns
         )
-
-    def _count(self, pace: Pace, count: int) -> None:
-        self.metrics.count_token_spans("emitted", count)
-        pace.advance(count, self.provider)
 
 
 @dataclass(slots=True)

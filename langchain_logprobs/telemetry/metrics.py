@@ -40,11 +40,12 @@ class Metrics:
             for of in names.INSTRUMENTS
             if of.kind == "counter"
         }
-        self._failed = False
+        self._told: set[str] = set()
 
-    def first_failure(self) -> bool:
+    def is_first(self, kind: str) -> bool:
         """Whether this is the first time that somebody asks: what fails once fails often."""
-        first, self._failed = not self._failed, True
+        first = kind not in self._told
+        self._told.add(kind)
         return first
 
     def record_call(

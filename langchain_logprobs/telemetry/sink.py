@@ -189,11 +189,11 @@ class OpenTelemetrySink:
         job = Job(
             left=count,
             slices=emission.slices(),
-            lost=lambda count: metrics.count_token_spans("lost", count),
+            lost=partial(_lose, metrics),
             failed=partial(_failed, metrics),
         )
         if not self._worker.submit(job, limit=self._options.max_pending_spans):
-            metrics.count_token_spans("lost", count)
+            _lose(metrics, count)
 
 
 @cache
@@ -201,7 +201,18 @@ def _version() -> str:
     return version("langchain-logprobs")
 
 
+def _lose(metrics: Metrics, count: int) -> None:
+    metrics.count_token_spans("lost", count)
+    if metrics.is_first("lost"):
+        _LOG.warning(
+            "%d token spans were lost, and further ones will only be counted, in the metric %s: "
+            "they come faster than the exporter takes them. token_spans='low' makes fewer.",
+            count,
+            names.TOKEN_SPANS.name,
+        )
+
+
 def _failed(metrics: Metrics, error: Exception) -> None:
     metrics.count_error("token_spans")
-    if metrics.first_failure():
+    if metrics.is_first("failed"):
         _LOG.warning("Token spans could not be emitted.", exc_info=error)
