@@ -161,13 +161,10 @@ class Worker:
     def _run(self) -> None:
         ticked = time.monotonic()
         while True:
-            tickers = tuple(self.tickers)
-            every = min([TICK, *(ticker.tick_seconds for ticker in tickers)])
+            every = self._every()
             if time.monotonic() - ticked >= every:
-                for ticker in tickers:
-                    ticker.tick()
+                self._tick()
                 ticked = time.monotonic()
-            del tickers  # else the thread would keep alive what nobody else holds
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._jobs, max(0.0, ticked + every - time.monotonic())
@@ -175,6 +172,15 @@ class Worker:
                 job = self._jobs[0] if self._jobs else None
             if job is not None:
                 self._do_slice(job)
+
+    # Apart from the loop, whose variables would keep alive what nobody else holds.
+
+    def _every(self) -> float:
+        return min([TICK, *(ticker.tick_seconds for ticker in tuple(self.tickers))])
+
+    def _tick(self) -> None:
+        for ticker in tuple(self.tickers):
+            ticker.tick()
 
     def _do_slice(self, job: Job) -> None:
         try:
