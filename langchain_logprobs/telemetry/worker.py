@@ -66,7 +66,7 @@ class Worker:
     """Runs jobs in the order they came, one slice at a time, and lets the tickers tick."""
 
     def __init__(self) -> None:
-        self.tickers: WeakSet[Ticker] = WeakSet()
+        self._tickers: WeakSet[Ticker] = WeakSet()
         self._reset()
 
     def _reset(self) -> None:
@@ -80,10 +80,15 @@ class Worker:
         """Things submitted and neither sent nor given up."""
         return self._pending
 
+    def tickers(self) -> tuple[Ticker, ...]:
+        """Those that are looked after."""
+        with self._changed:  # handlers come and go in any thread
+            return tuple(self._tickers)
+
     def look_after(self, ticker: Ticker) -> None:
         """Lets it tick for as long as it exists."""
-        self.tickers.add(ticker)
         with self._changed:
+            self._tickers.add(ticker)
             self._start()
             self._changed.notify_all()
 
@@ -119,7 +124,7 @@ class Worker:
 
     def at_exit(self) -> None:
         """Lets the tickers hand over what they hold, and the jobs run out."""
-        for ticker in tuple(self.tickers):
+        for ticker in self.tickers():
             ticker.at_exit()
         if not self._run_out(time.monotonic() + EXIT_TIMEOUT):
             self.give_up()
@@ -146,7 +151,7 @@ class Worker:
     def after_fork(self) -> None:
         """In a child process: the jobs are the parent's, and the thread did not come along."""
         self._reset()
-        for ticker in tuple(self.tickers):
+        for ticker in self.tickers():
             ticker.after_fork()
 
     def _start(self) -> None:
@@ -176,10 +181,10 @@ class Worker:
     # Apart from the loop, whose variables would keep alive what nobody else holds.
 
     def _every(self) -> float:
-        return min([TICK, *(ticker.tick_seconds for ticker in tuple(self.tickers))])
+        return min([TICK, *(ticker.tick_seconds for ticker in self.tickers())])
 
     def _tick(self) -> None:
-        for ticker in tuple(self.tickers):
+        for ticker in self.tickers():
             ticker.tick()
 
     def _do_slice(self, job: Job) -> None:
