@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from functools import cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
 from opentelemetry import trace
@@ -211,8 +211,11 @@ class OpenTelemetrySink:
 
 
 @cache
-def _version() -> str:
-    return version("langchain-logprobs")
+def _version() -> str | None:
+    try:
+        return version("langchain-logprobs")
+    except PackageNotFoundError:  # run from a folder, or frozen into an executable
+        return None
 
 
 def _lose(metrics: Metrics, count: int) -> None:
