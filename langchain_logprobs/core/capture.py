@@ -25,8 +25,9 @@ class OpenCall:
     """A call in flight.
 
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
-    are counted in `overflow`. `told` is how often its start was told of: LangChain tells a handler
-    that is listed twice everything twice. `shares_usage`: the usage at its end is a whole batch's.
+    are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
+    `told` is how often its start was told of: LangChain tells a handler that is listed twice
+    everything twice. `shares_usage`: the usage at its end is a whole batch's.
     """
 
     run_id: UUID
@@ -39,6 +40,7 @@ class OpenCall:
     metadata: Mapping[str, Any]
     parameters: Mapping[str, Any]
     root_run_id: UUID
+    schemas: tuple[object, ...] = ()
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)
