@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import pytest
+from conftest import Observed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from langchain_logprobs.core.model import (
 )
 from langchain_logprobs.core.processors import MASK, likelihood
 from langchain_logprobs.core.report import CallReport, Report, TreeReport, call_report, tree_report
-from langchain_logprobs.testing import token
+from langchain_logprobs.testing import ScriptedChatModel, answer, token
 
 ROOT = UUID(int=1)
 
@@ -563,3 +564,17 @@ def test_redaction_then_lowest_keeps_both_promises() -> None:
 
     assert [(of.text, of.logprob) for of in after.tokens] == [(MASK, -2.0)]
     assert after.confidence == report.confidence
+
+
+def test_tokens_that_are_left_are_not_given_the_places_of_others(observed: Observed) -> None:
+    # Of "the cat the", the last "the" is kept: alone it would look like the first.
+    handler = observed.handler(processors=[keep_lowest(1)])
+    said = answer(("the", -0.1), (" cat ", -0.2), ("the", -3.0))
+
+    ScriptedChatModel(answers=[said]).invoke("", {"callbacks": [handler]})
+    handler.flush()
+
+    (span,) = observed.spans("token")
+    attributes = span.attributes or {}
+    assert attributes["langchain_logprobs.token.logprob"] == -3.0
+    assert "langchain_logprobs.token.byte_start" not in attributes
