@@ -24,7 +24,7 @@ def test_its_code_runs(
     namespace: dict[str, Any] = {}
 
     for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        exec(block, namespace)  # noqa: S102 - it is our own
+        exec(block, namespace)
 
     confidence, log_odds, unavailable, *words = capsys.readouterr().out.splitlines()
     assert 0 < float(confidence) < 1
@@ -46,7 +46,9 @@ def test_every_metric_it_names_exists_and_none_is_missing() -> None:
 
     named = {
         name if name.startswith("langchain_logprobs") else f"langchain_logprobs{name}"
-        for name in re.findall(r"`((?:langchain_logprobs)?\.[a-z._]+|langchain_logprobs[a-z._]+)`", row)
+        for name in re.findall(
+            r"`((?:langchain_logprobs)?\.[a-z._]+|langchain_logprobs[a-z._]+)`", row
+        )
     }
     assert named == {of.name for of in names.INSTRUMENTS}
 

@@ -1,0 +1,159 @@
+"""The other instrumentations: how each is set up, and which of its spans is the LLM span."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+@dataclass
+class Neighbour:
+    """Another instrumentation at work.
+
+    Attributes:
+        exporter: Where the provider's spans arrive.
+        callbacks: The handlers it wants to be passed.
+        delivered: How many token spans reached its own backend, where that is another way.
+    """
+
+    exporter: InMemorySpanExporter
+    callbacks: Callable[[], list[Any]] = list
+    delivered: Callable[[], int | None] = lambda: None
+
+    def spans(self) -> list[ReadableSpan]:
+        """The spans finished since the last call."""
+        finished = list(self.exporter.get_finished_spans())
+        self.exporter.clear()
+        return finished
+
+
+@contextlib.contextmanager
+def beside(name: str, base_url: str) -> Iterator[Neighbour]:
+    """The instrumentation of this name, set up as its documentation says."""
+    exporter = InMemorySpanExporter()
+    with tempfile.TemporaryDirectory() as folder:
+        yield _SETUPS[name](exporter, base_url, folder)
+
+
+def _provider(exporter: InMemorySpanExporter) -> TracerProvider:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def _none(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    _provider(exporter)
+    return Neighbour(exporter)
+
+
+def _genai(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor  # noqa: PLC0415
+
+    LangChainInstrumentor().instrument(tracer_provider=_provider(exporter))
+    return Neighbour(exporter)
+
+
+def _openinference(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    from openinference.instrumentation.langchain import LangChainInstrumentor  # noqa: PLC0415
+
+    LangChainInstrumentor().instrument(tracer_provider=_provider(exporter))
+    return Neighbour(exporter)
+
+
+def _openllmetry(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    from opentelemetry.instrumentation.langchain import LangchainInstrumentor  # noqa: PLC0415
+
+    LangchainInstrumentor().instrument(tracer_provider=_provider(exporter))
+    return Neighbour(exporter)
+
+
+def _langfuse(exporter: InMemorySpanExporter, base_url: str, _: str) -> Neighbour:
+    from langfuse import Langfuse  # noqa: PLC0415
+    from langfuse.langchain import CallbackHandler  # noqa: PLC0415
+    from langfuse.span_filter import is_default_export_span  # noqa: PLC0415
+
+    backend = InMemorySpanExporter()
+    client = Langfuse(
+        public_key="pk-lf-none",
+        secret_key="sk-lf-none",
+        base_url=base_url.removesuffix("/v1"),
+        tracer_provider=_provider(exporter),
+        span_exporter=backend,
+        # Langfuse exports no spans of scopes that it does not know, unless it is told so.
+        should_export_span=lambda span: (
+            is_default_export_span(span) or span.instrumentation_scope.name == "langchain_logprobs"
+        ),
+    )
+
+    def delivered() -> int:
+        client.flush()
+        return sum(of.name == "token" for of in backend.get_finished_spans())
+
+    return Neighbour(exporter, lambda: [CallbackHandler()], delivered)
+
+
+def _openlit(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    import openlit  # noqa: PLC0415
+
+    _provider(exporter)
+    openlit.init(disable_metrics=True, disable_events=True)
+    return Neighbour(exporter)
+
+
+def _mlflow(exporter: InMemorySpanExporter, _: str, folder: str) -> Neighbour:
+    os.environ["MLFLOW_USE_DEFAULT_TRACER_PROVIDER"] = "false"
+    os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
+    import mlflow  # noqa: PLC0415
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_experiment("beside")
+    _provider(exporter)
+    mlflow.langchain.autolog()
+
+    def delivered() -> int:
+        traces = mlflow.search_traces(return_type="list", max_results=500)
+        return sum(span.name == "token" for of in traces for span in of.data.spans)
+
+    return Neighbour(exporter, delivered=delivered)
+
+
+def _logfire(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    import logfire  # noqa: PLC0415
+
+    logfire.configure(
+        send_to_logfire=False,
+        console=False,
+        additional_span_processors=[SimpleSpanProcessor(exporter)],
+    )
+    logfire.instrument_openai()
+    return Neighbour(exporter)
+
+
+def _httpx(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor  # noqa: PLC0415
+
+    HTTPXClientInstrumentor().instrument(tracer_provider=_provider(exporter))
+    return Neighbour(exporter)
+
+
+_SETUPS: dict[str, Callable[[InMemorySpanExporter, str, str], Neighbour]] = {
+    "none": _none,
+    "genai": _genai,
+    "openinference": _openinference,
+    "openllmetry": _openllmetry,
+    "langfuse": _langfuse,
+    "openlit": _openlit,
+    "mlflow": _mlflow,
+    "logfire": _logfire,
+    "httpx": _httpx,
+}
