@@ -10,7 +10,6 @@ from functools import cache, partial
 from importlib.metadata import version
 from itertools import islice
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -21,6 +20,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProv
 from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.identity import OfEach
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
 from langchain_logprobs.telemetry.metrics import Metrics, metrics_of
 from langchain_logprobs.telemetry.spans import (
@@ -79,11 +79,14 @@ class OpenTelemetrySink:
         """The instruments it records to."""
         return metrics_of(self._meter_provider)
 
+    def run_started(self, run_id: UUID) -> None:
+        """Watches spans from now on: a call inside the run may get its span before we hear of it."""
+        del run_id
+        self._watch()
+
     def call_started(self, run_id: UUID) -> None:
         """Notes where a call's spans will belong: called where and when the call starts."""
-        if watch(self._provider) | watch(trace.get_tracer_provider()):
-            flush_at_exit()
-        self._links[run_id] = open_link()
+        self._links[run_id] = open_link(run_id, early=self._watch())
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
@@ -115,12 +118,19 @@ class OpenTelemetrySink:
         else:
             self._write_tree(report)
 
+    def _watch(self) -> bool:
+        """Sees to it that spans are watched; whether they were not, up to now."""
+        new = watch(self._provider) | watch(trace.get_tracer_provider())
+        if new:
+            flush_at_exit()
+        return new
+
     @property
     def _provider(self) -> TracerProvider:
         return self._tracer_provider or trace.get_tracer_provider()
 
     def _write_call(self, report: CallReport) -> None:
-        link = self._links.get(report.call.run_id) or Link(Context(), None)
+        link = self._links.get(report.call.run_id) or Link(Context())
         link.closed = True
         spans, omitted = token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
@@ -130,10 +140,21 @@ class OpenTelemetrySink:
             span = link.span
             if span.is_recording():
                 span.set_attributes(attributes)
+            elif span.get_span_context().trace_flags.sampled:
+                self._summarize(report.call, attributes, span)
         context = trace.set_span_in_context(span, Context())
         self.metrics.record_call(report, context, self._options.metric_attributes)
         self.metrics.count_token_spans("omitted", omitted)
         self._submit(spans, span.get_span_context(), report.low_token)
+
+    def _summarize(self, call: ModelCall, attributes: Attributes, parent: trace.Span) -> None:
+        """Says under an LLM span what that span, having ended, can no longer be told."""
+        self._tracer.start_span(
+            names.SUMMARY_SPAN,
+            context=trace.set_span_in_context(parent, Context()),
+            attributes=attributes,
+            start_time=call.started_ns,
+        ).end(max(call.started_ns, call.ended_ns))
 
     def _own_span(self, call: ModelCall, attributes: Attributes, context: Context) -> trace.Span:
         if not trace.get_current_span(context).get_span_context().is_valid:
@@ -213,7 +234,7 @@ class _Emission:
     def slices(self, spans: Iterator[TokenSpan]) -> Iterator[int]:
         """Starts and ends the spans, a slice at a time; the number of each slice."""
         context = trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context())
-        pace = _pace_of(self.provider)
+        pace = _PACES[self.provider]
         while batch := list(islice(spans, SLICE)):
             for span in batch:
                 self.tracer.start_span(
@@ -244,11 +265,12 @@ class _Pace:
                 flush()
 
 
-_PACES: WeakKeyDictionary[object, _Pace] = WeakKeyDictionary()
+def _pace(provider: object) -> _Pace:
+    del provider
+    return _Pace(_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, "")))
 
 
-def _pace_of(provider: object) -> _Pace:
-    return _PACES.setdefault(provider, _Pace(_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, ""))))
+_PACES = OfEach[_Pace](_pace)
 
 
 def _burst(queue_size: str) -> int:

@@ -10,9 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+class Started(SpanProcessor):
+    """Keeps every span that starts: some never end."""
+
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Keeps a span."""
+        del parent_context
+        self.spans.append(span)
 
 
 @dataclass
@@ -20,64 +32,63 @@ class Neighbour:
     """Another instrumentation at work.
 
     Attributes:
-        exporter: Where the provider's spans arrive.
+        started: The provider's spans.
         callbacks: The handlers it wants to be passed.
         delivered: How many token spans reached its own backend, where that is another way.
     """
 
-    exporter: InMemorySpanExporter
+    started: Started
     callbacks: Callable[[], list[Any]] = list
     delivered: Callable[[], int | None] = lambda: None
 
     def spans(self) -> list[ReadableSpan]:
-        """The spans finished since the last call."""
-        finished = list(self.exporter.get_finished_spans())
-        self.exporter.clear()
-        return finished
+        """The spans started since the last call."""
+        started, self.started.spans = self.started.spans, []
+        return started
 
 
 @contextlib.contextmanager
 def beside(name: str, base_url: str) -> Iterator[Neighbour]:
     """The instrumentation of this name, set up as its documentation says."""
-    exporter = InMemorySpanExporter()
+    started = Started()
     with tempfile.TemporaryDirectory() as folder:
-        yield _SETUPS[name](exporter, base_url, folder)
+        yield _SETUPS[name](started, base_url, folder)
 
 
-def _provider(exporter: InMemorySpanExporter) -> TracerProvider:
+def _provider(started: Started) -> TracerProvider:
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(started)
     trace.set_tracer_provider(provider)
     return provider
 
 
-def _none(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
-    _provider(exporter)
-    return Neighbour(exporter)
+def _none(started: Started, *_: str) -> Neighbour:
+    _provider(started)
+    return Neighbour(started)
 
 
-def _genai(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+def _genai(started: Started, *_: str) -> Neighbour:
     from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor  # noqa: PLC0415
 
-    LangChainInstrumentor().instrument(tracer_provider=_provider(exporter))
-    return Neighbour(exporter)
+    LangChainInstrumentor().instrument(tracer_provider=_provider(started))
+    return Neighbour(started)
 
 
-def _openinference(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+def _openinference(started: Started, *_: str) -> Neighbour:
     from openinference.instrumentation.langchain import LangChainInstrumentor  # noqa: PLC0415
 
-    LangChainInstrumentor().instrument(tracer_provider=_provider(exporter))
-    return Neighbour(exporter)
+    LangChainInstrumentor().instrument(tracer_provider=_provider(started))
+    return Neighbour(started)
 
 
-def _openllmetry(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+def _openllmetry(started: Started, *_: str) -> Neighbour:
     from opentelemetry.instrumentation.langchain import LangchainInstrumentor  # noqa: PLC0415
 
-    LangchainInstrumentor().instrument(tracer_provider=_provider(exporter))
-    return Neighbour(exporter)
+    LangchainInstrumentor().instrument(tracer_provider=_provider(started))
+    return Neighbour(started)
 
 
-def _langfuse(exporter: InMemorySpanExporter, base_url: str, _: str) -> Neighbour:
+def _langfuse(started: Started, base_url: str, _: str) -> Neighbour:
     from langfuse import Langfuse  # noqa: PLC0415
     from langfuse.langchain import CallbackHandler  # noqa: PLC0415
     from langfuse.span_filter import is_default_export_span  # noqa: PLC0415
@@ -87,7 +98,7 @@ def _langfuse(exporter: InMemorySpanExporter, base_url: str, _: str) -> Neighbou
         public_key="pk-lf-none",
         secret_key="sk-lf-none",
         base_url=base_url.removesuffix("/v1"),
-        tracer_provider=_provider(exporter),
+        tracer_provider=_provider(started),
         span_exporter=backend,
         # Langfuse exports no spans of scopes that it does not know, unless it is told so.
         should_export_span=lambda span: (
@@ -99,54 +110,54 @@ def _langfuse(exporter: InMemorySpanExporter, base_url: str, _: str) -> Neighbou
         client.flush()
         return sum(of.name == "token" for of in backend.get_finished_spans())
 
-    return Neighbour(exporter, lambda: [CallbackHandler()], delivered)
+    return Neighbour(started, lambda: [CallbackHandler()], delivered)
 
 
-def _openlit(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+def _openlit(started: Started, *_: str) -> Neighbour:
     import openlit  # noqa: PLC0415
 
-    _provider(exporter)
+    _provider(started)
     openlit.init(disable_metrics=True, disable_events=True)
-    return Neighbour(exporter)
+    return Neighbour(started)
 
 
-def _mlflow(exporter: InMemorySpanExporter, _: str, folder: str) -> Neighbour:
+def _mlflow(started: Started, _: str, folder: str) -> Neighbour:
     os.environ["MLFLOW_USE_DEFAULT_TRACER_PROVIDER"] = "false"
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
     import mlflow  # noqa: PLC0415
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment("beside")
-    _provider(exporter)
+    _provider(started)
     mlflow.langchain.autolog()
 
     def delivered() -> int:
         traces = mlflow.search_traces(return_type="list", max_results=500)
         return sum(span.name == "token" for of in traces for span in of.data.spans)
 
-    return Neighbour(exporter, delivered=delivered)
+    return Neighbour(started, delivered=delivered)
 
 
-def _logfire(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+def _logfire(started: Started, *_: str) -> Neighbour:
     import logfire  # noqa: PLC0415
 
     logfire.configure(
         send_to_logfire=False,
         console=False,
-        additional_span_processors=[SimpleSpanProcessor(exporter)],
+        additional_span_processors=[started],
     )
     logfire.instrument_openai()
-    return Neighbour(exporter)
+    return Neighbour(started)
 
 
-def _httpx(exporter: InMemorySpanExporter, *_: str) -> Neighbour:
+def _httpx(started: Started, *_: str) -> Neighbour:
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor  # noqa: PLC0415
 
-    HTTPXClientInstrumentor().instrument(tracer_provider=_provider(exporter))
-    return Neighbour(exporter)
+    HTTPXClientInstrumentor().instrument(tracer_provider=_provider(started))
+    return Neighbour(started)
 
 
-_SETUPS: dict[str, Callable[[InMemorySpanExporter, str, str], Neighbour]] = {
+_SETUPS: dict[str, Callable[[Started, str, str], Neighbour]] = {
     "none": _none,
     "genai": _genai,
     "openinference": _openinference,

@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 from langchain_core.output_parsers import StrOutputParser
@@ -47,6 +48,9 @@ class Calls:
         self.failing = self._chain(self._model("fails"))
         self.graph = self._graph(self._node)
         self.async_graph = self._graph(self._async_node)
+        # What is streamed out of parallel nodes comes in another order each time.
+        self.steps = self._graph(self._node, after={"right": "left"})
+        self.async_steps = self._graph(self._async_node, after={"right": "left"})
 
     def _model(self, name: str) -> ChatOpenAI:
         return ChatOpenAI(
@@ -63,11 +67,14 @@ class Calls:
     def _chain(model: ChatOpenAI) -> Runnable[Any, str]:
         return ChatPromptTemplate.from_template("Say {q}") | model | StrOutputParser()
 
-    def _graph(self, node: Callable[[str], Any]) -> Runnable[Any, Any]:
+    @staticmethod
+    def _graph(
+        node: Callable[[str], Any], after: Mapping[str, str] = MappingProxyType({})
+    ) -> Runnable[Any, Any]:
         graph = StateGraph(State)
         for name in ("left", "right"):
             graph.add_node(name, node(name))
-            graph.add_edge(START, name)
+            graph.add_edge(after.get(name, START), name)
             graph.add_edge(name, END)
         return graph.compile()
 
@@ -132,11 +139,11 @@ class Calls:
 
     async def graph_stream(self) -> None:
         with self.request("1"):
-            list(self.graph.stream({"q": "1"}, self.config(), stream_mode="messages"))
+            list(self.steps.stream({"q": "1"}, self.config(), stream_mode="messages"))
 
     async def graph_astream(self) -> None:
         with self.request("1"):
-            async for _ in self.async_graph.astream(
+            async for _ in self.async_steps.astream(
                 {"q": "1"}, self.config(), stream_mode="messages"
             ):
                 pass
@@ -206,6 +213,7 @@ def plain(span: ReadableSpan) -> dict[str, Any]:
         "id": f"{span.context.span_id:016x}",
         "parent": f"{span.parent.span_id:016x}" if span.parent else None,
         "trace": f"{span.context.trace_id:032x}",
+        "ended": span.end_time is not None,
         "status": span.status.status_code.name,
         "attributes": dict(span.attributes or {}),
         "events": [[of.name, dict(of.attributes or {})] for of in span.events],

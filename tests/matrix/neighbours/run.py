@@ -18,7 +18,6 @@ import venv
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from openai_server import serving  # noqa: E402
 
 MODES = ("explicit", "instrument")
+_GIVEN = {"explicit": "`config`", "instrument": "`instrument()`"}
 TIMEOUT = 600
 OURS = "langchain_logprobs"
 Span = dict[str, Any]
@@ -43,8 +43,7 @@ class Subject:
         title: What to call it.
         packages: What to install.
         is_llm: Whether a span of its is that of a model call.
-        llm_spans: How many such spans it makes a call.
-        ended_early: Ways of calling in which it ends its span before we know the answer.
+        spans_a_call: How many such spans it makes a call.
     """
 
     title: str
@@ -112,6 +111,7 @@ class Cell:
     calls: int = 0
     tokens: int = 0
     aggregates: int = 0
+    summaries: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -137,10 +137,10 @@ def environment(name: str) -> Path:
 def spans_by_cell(python: Path, name: str, mode: str, base_url: str) -> dict[str, Any]:
     """What the program prints: the spans of each cell, and what else it says at its end."""
     variables = {key: of for key, of in os.environ.items() if not key.startswith("OTEL_")}
+    variables["PYTHONHASHSEED"] = "0"
     ran = subprocess.run(
         [str(python), str(HERE / "program.py"), name, mode, base_url],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=TIMEOUT,
         check=False,
@@ -173,8 +173,17 @@ def judge(subject: Subject, spans: Sequence[Span], without: Sequence[Span]) -> C
                 children[parent["id"]].append(span)
     cell.calls = len(llm) // subject.spans_a_call
     cell.wrong += _mixed(llm, children, by_id)
-    cell.aggregates = sum(f"{OURS}.outcome" in span["attributes"] for span in spans)
-    cell.wrong += _doubled(subject, spans, by_id)
+    cell.aggregates = sum(f"{OURS}.outcome" in span["attributes"] for span in llm)
+    summaries = [span for span in spans if span["scope"] == OURS and span["name"] == "logprobs"]
+    cell.summaries = len(summaries)
+    cell.wrong += [
+        f"summary under {by_id[of['parent']]['name']!r}"
+        for of in summaries
+        if not subject.is_llm(by_id[of["parent"]])
+    ]
+    if cell.aggregates + cell.summaries != cell.calls:
+        cell.wrong.append(f"confidence {cell.aggregates} + {cell.summaries} times")
+    cell.wrong += _doubled(subject, spans)
     if (ours := essence(spans)) != (theirs := essence(without)):
         lost, new = theirs - ours, ours - theirs
         cell.wrong.append(f"their output changed: {list(lost)[:1]} -> {list(new)[:1]}")
@@ -195,7 +204,9 @@ def _mixed(
             continue
         if said[1:] != [":", " a0", " b"][: len(said) - 1]:
             yield f"tokens of several calls under one span: {said}"
-        requests = [of["name"] for of in _ancestors(span, by_id) if of["name"].startswith("request")]
+        requests = [
+            of["name"] for of in _ancestors(span, by_id) if of["name"].startswith("request")
+        ]
         if requests and not said[0].startswith(requests[0].split()[-1]):
             yield f"{said[0]!r} in {requests[0]!r}"
 
@@ -205,9 +216,7 @@ def _ancestors(span: Span, by_id: Mapping[str, Span]) -> Iterator[Span]:
         yield span
 
 
-def _doubled(
-    subject: Subject, spans: Sequence[Span], by_id: Mapping[str, Span]
-) -> Iterator[str]:
+def _doubled(subject: Subject, spans: Sequence[Span]) -> Iterator[str]:
     """Our own LLM and root spans, where there is another's."""
     for span in spans:
         ours = span["scope"] == OURS and "gen_ai.operation.name" in span["attributes"]
@@ -220,15 +229,20 @@ WITH_LLM_SPANS = {of.title for name, of in SUBJECTS.items() if name != "httpx"}
 _CHANGING = re.compile(
     r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}"  # run ids
     r"|\b(?:tr-)?[0-9a-f]{32}\b|\b[0-9a-f]{16}\b"  # trace and span ids
+    r"|took \d+\.\d\ds"
+    r"|\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT"
     r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(?:Z|\+00:00)?"  # times
     r"|\b\d{10,19}(?:\.\d+)?\b|\b\d+\.\d{4,}(?:e-\d+)?\b|0x[0-9a-f]+|\b\d\.\d+e-\d+\b"
 )
 
 
+_UNORDERED = (r"[\"right\", \"left\"]", r"[\"left\", \"right\"]")  # as they happened to end
+
+
 def essence(spans: Sequence[Span]) -> Counter[str]:
     """Their spans, without what is another at every run: ids and times."""
     return Counter(
-        _CHANGING.sub("*", json.dumps(_theirs(span, spans), sort_keys=True))
+        _CHANGING.sub("*", json.dumps(_theirs(span, spans), sort_keys=True)).replace(*_UNORDERED)
         for span in spans
         if span["scope"] != OURS
     )
@@ -239,7 +253,7 @@ def _theirs(span: Span, spans: Sequence[Span]) -> dict[str, Any]:
     attributes = {
         name: value for name, value in span["attributes"].items() if not name.startswith(OURS)
     }
-    kept = {key: span[key] for key in ("name", "kind", "scope", "status", "events")}
+    kept = {key: span[key] for key in ("name", "kind", "scope", "status", "events", "ended")}
     return {**kept, "parent": parent, "attributes": attributes}
 
 
@@ -249,9 +263,9 @@ def _theirs(span: Span, spans: Sequence[Span]) -> dict[str, Any]:
 def table(rows: Sequence[tuple[str, str, Mapping[str, Cell]]]) -> str:
     """The table as Markdown."""
     lines = [
-        "| beside | handler | calls | token spans, all under their call's LLM span | "
-        "confidence on it | our own LLM span | their output |",
-        "|---|---|---|---|---|---|---|",
+        "| beside | handler given by | calls | token spans, all under their call's LLM span | "
+        "confidence on it | beneath it | our own LLM span | their output |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for title, mode, cells in rows:
         calls = sum(of.calls for of in cells.values())
@@ -259,6 +273,7 @@ def table(rows: Sequence[tuple[str, str, Mapping[str, Cell]]]) -> str:
         lines.append(
             f"| {title} | {mode} | {calls} | {_tokens(cells, wrong)} | "
             f"{sum(of.aggregates for of in cells.values())} | "
+            f"{sum(of.summaries for of in cells.values())} | "
             f"{sum('our own' in of for of in wrong) or 'none'} | "
             f"{'changed' if any('output' in of for of in wrong) else 'the same'} |"
         )
@@ -268,6 +283,21 @@ def table(rows: Sequence[tuple[str, str, Mapping[str, Cell]]]) -> str:
 def _tokens(cells: Mapping[str, Cell], wrong: Sequence[str]) -> str:
     astray = sum("token" in of or " in " in of for of in wrong)
     return f"{sum(of.tokens for of in cells.values())}" + (f", {astray} not" if astray else "")
+
+
+def _say_what_is_wrong(name: str, mode: str, cells: Mapping[str, Cell]) -> int:
+    wrong = [(cell, text) for cell, of in cells.items() for text in of.wrong]
+    for cell, text in wrong:
+        print(f"{name} {mode} {cell}: {text}")
+    return len(wrong)
+
+
+def _write(text: str) -> None:
+    """Puts the table between the marks on the page."""
+    page = PAGE.read_text()
+    begin, end = "<!-- table -->\n", "<!-- /table -->"
+    before, rest = page.split(begin)
+    PAGE.write_text(f"{before}{begin}\n{text}\n\n{end}{rest.split(end)[1]}")
 
 
 def main() -> int:
@@ -289,15 +319,14 @@ def main() -> int:
                     cell: judge(SUBJECTS[name], spans, without[cell])
                     for cell, spans in seen.items()
                 }
-                rows.append((SUBJECTS[name].title, mode, cells))
-                for cell, of in cells.items():
-                    print(f"{name:14} {mode:10} {cell:14} {of.calls:3} calls {of.tokens:4} tokens"
-                          f" {of.aggregates:3} aggregates  {'; '.join(of.wrong[:2])[:600]}")
-                    failed += bool(of.wrong)
+                rows.append((SUBJECTS[name].title, _GIVEN[mode], cells))
+                failed += _say_what_is_wrong(name, mode, cells)
                 if delivered is not None:
                     print(f"{name:14} {mode:10} {delivered} token spans reached its own backend")
     print(table(rows))
-    return failed and 1
+    if asked.write:
+        _write(table(rows))
+    return min(failed, 1)
 
 
 if __name__ == "__main__":
