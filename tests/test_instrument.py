@@ -95,7 +95,7 @@ def test_instrumenting_twice_changes_nothing(
 
 
 def test_after_uninstrument_nothing_is_heard_and_it_can_begin_anew(
-    observed: Observed, handler: LogprobsCallbackHandler
+    handler: LogprobsCallbackHandler,
 ) -> None:
     chain = ChatPromptTemplate.from_template("{q}") | MODEL
     stream = chain.stream({"q": ""})

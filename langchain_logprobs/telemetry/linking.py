@@ -94,9 +94,11 @@ class LinkingProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Fills an open link whose span had started before anything could be seen of it."""
-        link = _innermost(_SLOT.get())
-        if link is not None and link.early and link.span is None and is_llm_span(span):
-            link.span = trace.NonRecordingSpan(span.get_span_context())
+        link, context = _innermost(_SLOT.get()), span.get_span_context()
+        if link is None or not link.early or link.span is not None or context is None:
+            return
+        if is_llm_span(span):
+            link.span = trace.NonRecordingSpan(context)
             link.claimed = True
 
 

@@ -80,7 +80,7 @@ class OpenTelemetrySink:
         return metrics_of(self._meter_provider)
 
     def run_started(self, run_id: UUID) -> None:
-        """Watches spans from now on: a call inside the run may get its span before we hear of it."""
+        """Watches spans from now on: a call inside may get its span before we hear of it."""
         del run_id
         self._watch()
 

@@ -68,30 +68,30 @@ def _none(started: Started, *_: str) -> Neighbour:
 
 
 def _genai(started: Started, *_: str) -> Neighbour:
-    from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor  # noqa: PLC0415
+    from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor
 
     LangChainInstrumentor().instrument(tracer_provider=_provider(started))
     return Neighbour(started)
 
 
 def _openinference(started: Started, *_: str) -> Neighbour:
-    from openinference.instrumentation.langchain import LangChainInstrumentor  # noqa: PLC0415
+    from openinference.instrumentation.langchain import LangChainInstrumentor
 
     LangChainInstrumentor().instrument(tracer_provider=_provider(started))
     return Neighbour(started)
 
 
 def _openllmetry(started: Started, *_: str) -> Neighbour:
-    from opentelemetry.instrumentation.langchain import LangchainInstrumentor  # noqa: PLC0415
+    from opentelemetry.instrumentation.langchain import LangchainInstrumentor
 
     LangchainInstrumentor().instrument(tracer_provider=_provider(started))
     return Neighbour(started)
 
 
 def _langfuse(started: Started, base_url: str, _: str) -> Neighbour:
-    from langfuse import Langfuse  # noqa: PLC0415
-    from langfuse.langchain import CallbackHandler  # noqa: PLC0415
-    from langfuse.span_filter import is_default_export_span  # noqa: PLC0415
+    from langfuse import Langfuse
+    from langfuse.langchain import CallbackHandler
+    from langfuse.span_filter import is_default_export_span
 
     backend = InMemorySpanExporter()
     client = Langfuse(
@@ -114,7 +114,7 @@ def _langfuse(started: Started, base_url: str, _: str) -> Neighbour:
 
 
 def _openlit(started: Started, *_: str) -> Neighbour:
-    import openlit  # noqa: PLC0415
+    import openlit
 
     _provider(started)
     openlit.init(disable_metrics=True, disable_events=True)
@@ -124,7 +124,7 @@ def _openlit(started: Started, *_: str) -> Neighbour:
 def _mlflow(started: Started, _: str, folder: str) -> Neighbour:
     os.environ["MLFLOW_USE_DEFAULT_TRACER_PROVIDER"] = "false"
     os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
-    import mlflow  # noqa: PLC0415
+    import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment("beside")
@@ -139,7 +139,7 @@ def _mlflow(started: Started, _: str, folder: str) -> Neighbour:
 
 
 def _logfire(started: Started, *_: str) -> Neighbour:
-    import logfire  # noqa: PLC0415
+    import logfire
 
     logfire.configure(
         send_to_logfire=False,
@@ -151,7 +151,7 @@ def _logfire(started: Started, *_: str) -> Neighbour:
 
 
 def _httpx(started: Started, *_: str) -> Neighbour:
-    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor  # noqa: PLC0415
+    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
     HTTPXClientInstrumentor().instrument(tracer_provider=_provider(started))
     return Neighbour(started)

@@ -229,12 +229,12 @@ def main(name: str, mode: str, base_url: str) -> None:
     os.environ["LANGCHAIN_LOGPROBS_CAPTURE_CONTENT"] = "true"
     handlers: list[Any] = []
     if mode == "instrument":  # before anything else is set up: the harder order
-        from langchain_logprobs import instrument  # noqa: PLC0415
+        from langchain_logprobs import instrument
 
         handlers.append(instrument())
     with beside(name, base_url) as neighbour:
         if mode == "explicit":
-            from langchain_logprobs import LogprobsCallbackHandler  # noqa: PLC0415
+            from langchain_logprobs import LogprobsCallbackHandler
 
             handlers.append(LogprobsCallbackHandler())
         calls = Calls(neighbour, base_url, handlers if mode == "explicit" else [])

@@ -260,11 +260,16 @@ def _theirs(span: Span, spans: Sequence[Span]) -> dict[str, Any]:
 # The table
 
 
+_HEAD = (
+    "| beside | handler given by | calls | token spans, all under their call's LLM span "
+    "| confidence on it | beneath it | our own LLM span | their output |"
+)
+
+
 def table(rows: Sequence[tuple[str, str, Mapping[str, Cell]]]) -> str:
     """The table as Markdown."""
     lines = [
-        "| beside | handler given by | calls | token spans, all under their call's LLM span | "
-        "confidence on it | beneath it | our own LLM span | their output |",
+        _HEAD,
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, mode, cells in rows:
