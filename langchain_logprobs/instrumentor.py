@@ -6,7 +6,9 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,
+)
 
 from langchain_logprobs.instrumentation import instrument, uninstrument
 from langchain_logprobs.settings import SettingsError
