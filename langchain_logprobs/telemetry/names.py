@@ -123,6 +123,7 @@ METRIC_REASON: Final = "reason"
 METRIC_BAND: Final = "band"
 METRIC_RESULT: Final = "result"
 METRIC_WHERE: Final = "where"
+METRIC_FIELD: Final = "field"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,13 @@ CHAIN_UNCERTAINTY = Instrument(
     "histogram",
     "1",
     "1 - the confidence of the least certain call of a root run.",
+    _PROBABILITY_BUCKETS,
+)
+FIELD_UNCERTAINTY = Instrument(
+    "langchain_logprobs.field.uncertainty",
+    "histogram",
+    "1",
+    "1 - the confidence of a JSON field or tool argument, of those in metric_fields.",
     _PROBABILITY_BUCKETS,
 )
 TOKEN_SPANS = Instrument(
