@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.builders import dashboard, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
 from langchain_logprobs.telemetry import names
@@ -136,6 +137,14 @@ def _by_model(board: dashboard.Dashboard) -> None:
     board.with_panel(_middle_and_worst("Uncertainty", names.UNCERTAINTY, SHARE))
     board.with_panel(_middle_and_worst("Surprisal", names.SURPRISAL, PLAIN, "Nats a token. "))
     board.with_panel(
+        _middle_and_worst(
+            "Entropy",
+            names.ENTROPY,
+            PLAIN,
+            "Nats a token: how spread its choices were. Only where top_logprobs is asked for. ",
+        )
+    )
+    board.with_panel(
         lines(
             "Low-confidence rate by model",
             "Of each model's responses with a number.",
@@ -189,6 +198,7 @@ def _other_reasons(board: dashboard.Dashboard) -> None:
             names.LENGTH,
             PLAIN,
             "Tokens. Longer answers are less certain: a new prompt can move confidence alone. ",
+            width=12,
         )
     )
     board.with_panel(
@@ -235,8 +245,8 @@ def _other_reasons(board: dashboard.Dashboard) -> None:
 
 
 def _middle_and_worst(
-    title: str, histogram: names.Instrument, unit: str, about: str = ""
-) -> dashboard.Panel:
+    title: str, histogram: names.Instrument, unit: str, about: str = "", *, width: int = 8
+) -> timeseries.Panel:
     return lines(
         f"{title} by model",
         f"{about}Median and 95th percentile of the responses; the points lead to traces.",
@@ -245,11 +255,12 @@ def _middle_and_worst(
             f"{BY_MODEL}, median": MODELS.quantile(0.5, histogram),
             f"{BY_MODEL}, p95": MODELS.quantile(0.95, histogram),
         },
+        width=width,
         exemplars=True,
     )
 
 
-def _variables() -> list[object]:
+def _variables() -> list[Builder[models.VariableModel]]:
     known = f"label_values({series(names.RESPONSES)}"
     return [
         dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"),

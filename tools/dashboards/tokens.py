@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard, table, tempo, text, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import tempo as queries
 
@@ -76,7 +77,7 @@ def build() -> models.Dashboard:
                 "Confidence of sampled calls",
                 "Median and lowest twentieth, by model. Needs TraceQL metrics in Tempo; the "
                 "Confidence dashboard counts every call, sampled or not.",
-                f"{{ {CALL} }} | quantile_over_time(span.{names.RESPONSE_CONFIDENCE}, .5, .05)"
+                f"{{ {CALL} }} | quantile_over_time(span.{names.RESPONSE_CONFIDENCE}, 0.5, 0.05)"
                 f" by (span.{names.REQUEST_MODEL})",
             )
         )
@@ -84,7 +85,7 @@ def build() -> models.Dashboard:
             _lines(
                 "Doubtful tokens a second",
                 "Of sampled calls, by channel of the answer. Needs TraceQL metrics in Tempo.",
-                f"{{ {DOUBTFUL} && resource.service.name =~ \"$service\" }}"
+                f'{{ {DOUBTFUL} && resource.service.name =~ "$service" }}'
                 f" | rate() by (span.{names.TOKEN_CHANNEL})",
             )
         )
@@ -134,7 +135,7 @@ def _selected(attributes: tuple[str, ...]) -> str:
     return ", ".join(f"span.{name}" for name in attributes)
 
 
-def _variables() -> list[object]:
+def _variables() -> list[Builder[models.VariableModel]]:
     return [
         dashboard.DatasourceVariable("datasource").label("Data source").type("tempo"),
         _choice("service", "Application", "resource.service.name"),

@@ -2,7 +2,8 @@
 
 Needs Debian's `prometheus` (`make prometheus` installs it), and is no part of the ordinary tests.
 The metrics are those of a running application with the real handler, through OpenTelemetry's own
-Prometheus exporter: the hours of a week ago and of the last day laid into the past, and then scraped as it runs.
+Prometheus exporter: the hours of a week ago and of the last day laid into the past, and then
+scraped as it runs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import REGISTRY, start_http_server
 from yaml import safe_dump, safe_load
 
-from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs import CallReport, LogprobsCallbackHandler
 from langchain_logprobs.testing import Answer, ScriptedChatModel, answer
 
 HERE = Path(__file__).parent
@@ -62,7 +63,7 @@ class Application:
     def __post_init__(self) -> None:
         self.handler = self._handler()
         # One whose queue is full, and whose hook is broken: what is lost and swallowed is counted.
-        self.failing = self._handler(max_pending_spans=0, on_report=lambda report: 1 / 0)
+        self.failing = self._handler(max_pending_spans=0, on_report=_break)
 
     def ask(self, said: Answer, model: str = "old-1", **config: Any) -> None:
         """One question to a chain."""
@@ -130,10 +131,11 @@ def prometheus(
     _run("promtool", "tsdb", "create-blocks-from", "openmetrics", str(past), str(folder / "data"))
     server, thread = start_http_server(0, addr="127.0.0.1")
     with _serving(folder, server.server_port) as running:
-        for _ in range(3):
+        for scrapes in range(1, 4):
+            running.wait_for("count_over_time(up[1m])", scrapes)
             application.ask(UNSURE, "new-1")
-            time.sleep(1.1)
-        running.wait_for('count_over_time(up{job="application"}[1m])', 3)
+            application.ask(UNSURE, callbacks=[application.failing])
+        running.wait_for("count_over_time(up[1m])", 5)
         yield running
     server.shutdown()
     server.server_close()
@@ -196,6 +198,10 @@ def test_every_rule_is_evaluated_and_the_fall_is_seen(prometheus: Prometheus) ->
     assert alerts == {"LogprobsLowConfidenceRateUp", "LogprobsTokenSpansLost", "LogprobsErrors"}
 
 
+def _break(report: CallReport) -> None:
+    raise ZeroDivisionError(report.call.run_id)
+
+
 def _history(application: Application, now: float) -> str:
     """What the application counted, a sample every quarter of an hour; its model changes late."""
     lines: dict[str, list[str]] = {}
@@ -219,9 +225,7 @@ class _serving:  # noqa: N801 - a context manager
         job = {
             "job_name": "application",
             "scrape_interval": "1s",
-            "static_configs": [
-                {"targets": [f"127.0.0.1:{target}"], "labels": {"instance": "one"}}
-            ],
+            "static_configs": [{"targets": [f"127.0.0.1:{target}"], "labels": {"instance": "one"}}],
         }
         config = {"rule_files": ["rules.yml"], "scrape_configs": [job]}
         (folder / "prometheus.yml").write_text(safe_dump(config))
@@ -265,7 +269,8 @@ def _filled(query: str) -> str:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run([_path(command[0]), *command[1:]], capture_output=True, text=True)
+    program, *arguments = command
+    done = subprocess.run([_path(program), *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
