@@ -116,7 +116,7 @@ class Delivery:
             self._write(processed)
             if self._on_report is not None:
                 self.guard("on_report", self._on_report, processed)
-            if self._on_low_confidence is not None and processed.low:
+            if self._on_low_confidence is not None and (processed.low or processed.low_fields):
                 self.guard("on_low_confidence", self._on_low_confidence, processed)
         for watcher in self._watchers:
             self.guard("sink", watcher.call_finished, report.call.run_id)

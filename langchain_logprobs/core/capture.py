@@ -25,7 +25,7 @@ class OpenCall:
     """A call in flight.
 
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
-    are counted in `overflow`.
+    are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
     """
 
     run_id: UUID
@@ -38,6 +38,7 @@ class OpenCall:
     metadata: Mapping[str, Any]
     parameters: Mapping[str, Any]
     root_run_id: UUID
+    schemas: tuple[object, ...] = ()
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)

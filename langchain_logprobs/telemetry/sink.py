@@ -135,7 +135,12 @@ class OpenTelemetrySink:
             if span.is_recording():
                 span.set_attributes(attributes)
         context = trace.set_span_in_context(span, Context())
-        self.metrics.record_call(report, context, self._options.metric_attributes)
+        self.metrics.record_call(
+            report,
+            context,
+            metric_attributes=self._options.metric_attributes,
+            metric_fields=self._options.metric_fields,
+        )
         self.metrics.count_token_spans("omitted", omitted)
         self._submit(spans, span.get_span_context(), report.low_token)
 
