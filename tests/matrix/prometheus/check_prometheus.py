@@ -48,6 +48,7 @@ VARIABLES = {
 }
 SURE = answer(("Paris", -0.02, {"Paris": -0.02, "Lyon": -4.0}), (".", -0.01))
 UNSURE = answer(("Syd", -0.9, {"Syd": -0.9, "Can": -1.2}), ("ney", -0.4))
+RECORD = answer('{"', ("city", -0.01), '": "', ("Syd", -0.9), ("ney", -0.1), '"}')
 SILENT = answer("Well", with_logprobs=False)
 
 
@@ -61,7 +62,7 @@ class Application:
     )
 
     def __post_init__(self) -> None:
-        self.handler = self._handler()
+        self.handler = self._handler(metric_fields=("$.city",))
         # One whose queue is full, and whose hook is broken: what is lost and swallowed is counted.
         self.failing = self._handler(max_pending_spans=0, on_report=_break)
 
@@ -74,6 +75,7 @@ class Application:
         """A quarter of an hour: a few questions, or many after the model was changed."""
         for said in (UNSURE, SURE) * 20 if fallen else (SURE,) * 3:
             self.ask(said, "new-1" if fallen else "old-1")
+        self.ask(RECORD)
         self.ask(SILENT)
         self.ask(UNSURE, callbacks=[self.failing])
 
