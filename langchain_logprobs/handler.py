@@ -36,6 +36,8 @@ from langchain_logprobs.telemetry.spans import Options
 from langchain_logprobs.telemetry.worker import SHARED
 
 _FOREVER_NS = 2**63
+_CHUNKS_WITHOUT_TOKENS = 64
+"""Room for them beside `max_tokens`: a role, the finish, the usage, parts of tool calls."""
 _KEPT_PARAMETERS = (
     "frequency_penalty",
     "logprobs",
@@ -126,7 +128,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         )
         self._open_call = self._capture.call
         self._max_tokens = self.settings.max_tokens
-        self._shapes = (*shapes, *SHAPES)
+        self._max_events = self._max_tokens + _CHUNKS_WITHOUT_TOKENS
+        self._shapes = (*map(self._delivery.guarded_shape, shapes), *SHAPES)
         self._on_token = on_token
         self._labels = checked_labels(labels or {})
         self._thresholds = checked_thresholds(thresholds or {})
@@ -207,7 +210,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         if call is None:  # late: the call was reported already
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
-        if len(call.events) < self._max_tokens:
+        if len(call.events) < self._max_events:
             call.events.append(event)
         else:
             call.overflow += len(event_tokens(event, self._shapes))
@@ -306,7 +309,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._is_looked_after = True
         call = _open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
-            self._report(old, "abandoned")
+            self._capture.add_report(self._report(old, "abandoned"))
         self._delivery.call_started(run_id)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
@@ -389,6 +392,8 @@ def _open_call(
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
         requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        # Of several prompts to a completion model, the first run is handed the usage of all.
+        shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
         metadata=dict(metadata),
         parameters={
             key: parameters[key] for key in _KEPT_PARAMETERS if parameters.get(key) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -143,8 +144,8 @@ class Settings:
         600.0,
         _Rule(
             "Seconds without a sign of life after which a call is reported as abandoned.",
-            "a number of seconds, more than 0",
-            lambda of: _is_number(of) and of > 0,
+            "a finite number of seconds, more than 0",
+            lambda of: _is_number(of) and 0 < of < math.inf,
             float,
         ),
     )
@@ -181,7 +182,8 @@ class Settings:
         read = {
             of.name: _read(of.metadata["rule"], variable, environment[variable])
             for of in fields(cls)
-            if of.name not in given and (variable := variable_of(of.name)) in environment
+            if of.name not in given
+            and environment.get(variable := variable_of(of.name), "").strip()  # empty is unset
         }
         wanted = {"capture_content": _content_wanted(environment), **read, **given}
         settings = cls(**wanted)
