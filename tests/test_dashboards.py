@@ -31,8 +31,8 @@ ENDINGS = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",)}
 SERIES = {series(of) + end for of in names.INSTRUMENTS for end in ENDINGS[of.kind]}
 ATTRIBUTES = {
     of
-    for of in vars(names).values()
-    if isinstance(of, str) and of.startswith(("langchain_logprobs.", "gen_ai."))
+    for name, of in vars(names).items()
+    if name.isupper() and isinstance(of, str) and of.startswith(("langchain_logprobs.", "gen_ai."))
 }
 LABELS = {
     "le",
