@@ -30,7 +30,10 @@ python_use_unqualified_type_names = True
 # Pages that are not there yet.
 suppress_warnings = ["toc.empty_glob"]
 nitpicky = True
-nitpick_ignore = [("py:class", "langchain_logprobs.providers._Model")]  # A type variable.
+nitpick_ignore = [
+    ("py:class", "langchain_logprobs.providers._Model"),  # A type variable.
+    ("py:class", "langchain_logprobs.core.report.Measured"),  # A report's memory of its measures.
+]
 nitpick_ignore_regex = [
     # Other projects' names: to link them, their inventories would be fetched at every build.
     (r"py:.*", r"(?!langchain_logprobs).*"),

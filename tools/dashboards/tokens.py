@@ -16,7 +16,8 @@ CALL = (
     f" && span.{names.RESPONSE_CONFIDENCE} >= 0"
 )
 """A call with a number: another instrumentation's span or the package's own."""
-DOUBTFUL = f'name = "{names.TOKEN_SPAN}" && span.{names.TOKEN_PROBABILITY} < $below'
+# By attribute and not by name: with `openinference` token spans are named after their tokens.
+DOUBTFUL = f"span.{names.TOKEN_PROBABILITY} < $below"
 TOKENS = f"{{ {CALL} }} > {{ {DOUBTFUL} }}"
 SHOWN_OF_TOKEN = (
     names.TOKEN_TEXT,
