@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 from itertools import count
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
 from langchain_logprobs.core.processors import likelihood
-from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.core.report import CallReport, SequenceConfidence, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import align, pieces
 from langchain_logprobs.telemetry import names
@@ -83,10 +83,16 @@ def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
 def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
     """The token spans of a call, in order."""
     fields = _field_paths(report, options)
+    whole = {of.completion: of.confidence.count for of in report.sequences if _is_content(of)}
     chosen = [
         span
         for index, completion in enumerate(report.call.completions)
-        for span in _completion_spans(report, completion, index, options, {} if index else fields)
+        for span in (
+            _completion_spans(report, completion, index, options, {} if index else fields)
+            # Where a processor took tokens out, those that are left have lost their places.
+            if sum(map(_is_content, completion.tokens)) == whole.get(index, 0)
+            else _completion_spans(report, replace(completion, text=""), index, options, {})
+        )
         if _is_wanted(span.token, report.low_token, options)
     ]
     if options.max_token_spans is not None and len(chosen) > options.max_token_spans:
@@ -309,6 +315,10 @@ def _places(completion: Completion) -> list[tuple[int, int]]:
     if aligned is None or aligned.alignment != "exact":
         return []
     return list(zip(aligned.starts, aligned.ends, strict=True))
+
+
+def _is_content(of: TokenLogprob | SequenceConfidence) -> bool:
+    return of.channel == "content"
 
 
 def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
