@@ -445,4 +445,5 @@ def _options(settings: Settings) -> Options:
         metric_attributes=settings.metric_attributes,
         metric_fields=settings.metric_fields,
         max_pending_spans=settings.max_pending_spans,
+        openinference=settings.openinference,
     )

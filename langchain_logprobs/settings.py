@@ -149,6 +149,10 @@ class Settings:
             float,
         ),
     )
+    openinference: bool = _flag(
+        False,
+        "Whether spans also say what Phoenix shows: kinds, texts, and tokens in their names.",
+    )
     raise_errors: bool = _flag(
         False, "Whether to raise what is otherwise counted and logged: for tests alone."
     )
@@ -209,6 +213,7 @@ class SettingsArguments(TypedDict, total=False):
     max_tokens: int
     max_pending_spans: int
     idle_timeout: float
+    openinference: bool
     raise_errors: bool
 
 
@@ -260,8 +265,8 @@ def others_table() -> list[tuple[str, str]]:
         (
             CONTENT,
             (
-                "`SPAN_ONLY` and `SPAN_AND_EVENT` (and `true`, as it was before) let token texts onto "
-                "spans, unless `capture_content` is given."
+                "`SPAN_ONLY` and `SPAN_AND_EVENT` (and `true`, as it was before) let token texts "
+                "onto spans, unless `capture_content` is given."
             ),
         ),
         ("OPENINFERENCE_HIDE_OUTPUTS", "`true` forbids content, whoever asks for it."),
