@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
 
 from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs.local import LocalModel, local_model
 from langchain_logprobs.testing import FixedIds
 
 
@@ -119,3 +120,11 @@ def _nested(spans: list[ReadableSpan], parent: int | None) -> list[Any]:
         for span in spans
         if (span.parent.span_id if span.parent else None) == parent
     ]
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalModel]:
+    """The real local model, started once for the whole session."""
+    pytest.importorskip("xllamacpp", reason='needs the extra "local"', exc_type=ImportError)
+    with local_model() as model:
+        yield model
