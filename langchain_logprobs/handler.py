@@ -146,6 +146,12 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         """Whether nothing is under way: no run is held in memory."""
         return not len(self._capture)
 
+    def _repr_html_(self) -> str:
+        """The reports it keeps, one a row: what a notebook shows."""
+        from langchain_logprobs.core.html import calls_html  # noqa: PLC0415 - only notebooks need it
+
+        return calls_html(self.reports)
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until what is under way is sent, `timeout` seconds at most; whether it is."""
         return self._delivery.flush(timeout)
