@@ -1,0 +1,94 @@
+"""`runs`: the list."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from langchain_logprobs.cli.options import Failure, clock, console, when_ns
+from langchain_logprobs.cli.render import heat_style, number, visible
+from langchain_logprobs.core.model import Outcome
+from langchain_logprobs.store.reader import Query, RunSummary, Sort, StoredRuns
+
+
+def query(
+    *,
+    model: str | None = None,
+    node: str | None = None,
+    since: str | None = None,
+    outcome: str | None = None,
+    under: float | None = None,
+    text: str | None = None,
+    low: bool | None = None,
+    sort: Sort = "newest",
+) -> Query:
+    """What the options ask for.
+
+    Raises:
+        Failure: An option has a value it cannot have.
+    """
+    if outcome not in (None, *get_args(Outcome)):
+        raise Failure(f"{outcome!r} is no outcome: {', '.join(get_args(Outcome))}.")
+    return Query(
+        model=model,
+        node=node,
+        since_ns=when_ns(since),
+        outcome=outcome,
+        under=under,
+        text=text,
+        low=low,
+        sort=sort,
+    )
+
+
+def list_runs(store: Path | None, asked: Query, limit: int, *, as_json: bool) -> None:
+    """Prints the runs, as a table or one JSON object a line."""
+    stored = StoredRuns(store)
+    found = stored.summaries(asked, limit=limit)
+    if as_json:
+        for summary in found:
+            typer.echo(json.dumps(asdict(summary)))
+        return
+    out = console()
+    if found:
+        out.print(_table(found))
+    total = stored.count(asked)
+    out.print(f"{len(found):,} of {total:,} runs in {stored.path}", style="dim", markup=False)
+    if total > len(found):
+        out.print("More: --limit, or langchain-logprobs view", style="dim")
+    if dropped := stored.dropped():
+        out.print(f"{dropped:,} reports were dropped: writing could not keep up.", style="yellow")
+
+
+def _table(found: list[RunSummary]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", no_wrap=True, min_width=13)
+    table.add_column("ended", no_wrap=True)
+    table.add_column("model", overflow="ellipsis", max_width=24, no_wrap=True)
+    table.add_column("confidence", justify="right", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("answer", overflow="ellipsis", no_wrap=True, ratio=1)
+    for of in found:
+        table.add_row(
+            of.run_id[:13],
+            clock(of.ended_ns),
+            Text(visible(of.model or "-")),
+            _confidence(of),
+            f"{of.tokens:,}",
+            Text(visible(of.text.strip())),
+        )
+    return table
+
+
+def _confidence(of: RunSummary) -> Text:
+    if of.confidence is None:
+        return Text(of.unavailable or of.outcome, "dim")
+    mark = "▼ " if of.low else ""
+    return Text(mark).append(number(of.confidence), heat_style(of.confidence, low_token=0))
