@@ -71,7 +71,9 @@ def bulk(path: Path, reports: list[CallReport]) -> None:
     assert runs.count() == len(reports)
     assert runs.report(reports[-1].call.run_id) == reports[-1]
     size = path.stat().st_size
-    print(f"written in bulk      {len(reports) / seconds:8.0f} calls/s ({seconds:.1f} s, none lost)")
+    print(
+        f"written in bulk      {len(reports) / seconds:8.0f} calls/s ({seconds:.1f} s, none lost)"
+    )
     print(f"taking one           {statistics.median(taken) / 1000:8.1f} us (median)")
     print(f"on disk              {size / len(reports) / 1000:8.1f} kB a call")
 

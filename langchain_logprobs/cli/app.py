@@ -111,9 +111,7 @@ def runs(
     model: ModelOption = None,
     node: NodeOption = None,
     since: SinceOption = None,
-    outcome: Annotated[
-        str | None, typer.Option(help="ok, error, cancelled or abandoned.")
-    ] = None,
+    outcome: Annotated[str | None, typer.Option(help="ok, error, cancelled or abandoned.")] = None,
     under: Annotated[
         float | None, typer.Option(min=0, max=1, help="Runs with a confidence under this.")
     ] = None,

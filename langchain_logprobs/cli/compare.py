@@ -122,9 +122,10 @@ def _p_value(a: Sequence[float], b: Sequence[float]) -> float | None:
         from scipy import stats  # noqa: PLC0415 - half a second, and an extra
     except ModuleNotFoundError:
         return None
-    small = len(a) + len(b) <= _EXACT_RUNS
-    method = stats.PermutationMethod(n_resamples=9_999, rng=0) if small else "asymptotic"
-    return float(stats.mannwhitneyu(a, b, method=method).pvalue)
+    if len(a) + len(b) > _EXACT_RUNS:
+        return float(stats.mannwhitneyu(a, b, method="asymptotic").pvalue)
+    permutations = stats.PermutationMethod(n_resamples=9_999, rng=0)
+    return float(stats.mannwhitneyu(a, b, method=permutations).pvalue)
 
 
 def _runs(
@@ -145,9 +146,7 @@ def _query(name: str, since_ns: int | None, model: str | None) -> Query:
         return Query(node=name.removeprefix("node:"), since_ns=since_ns, model=model)
     start, is_period, end = name.partition("..")
     if is_period:
-        return Query(
-            since_ns=when_ns(start or None), until_ns=when_ns(end or None), model=model
-        )
+        return Query(since_ns=when_ns(start or None), until_ns=when_ns(end or None), model=model)
     return Query(model=name, since_ns=since_ns)
 
 

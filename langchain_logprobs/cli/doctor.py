@@ -32,14 +32,14 @@ _TIMEOUT = 3.0
 
 WAYS_OUT: Mapping[str, str] = {
     "not_requested": "turn them on: with_logprobs(model, top_logprobs=5)",
-    "not_sent": "the model was asked and sent none: not every model and endpoint has them, and some "
-    "gateways drop them. Ask it directly with --base-url and --model",
+    "not_sent": "the model was asked and sent none: not every model and endpoint has them, and "
+    "some gateways drop them. Ask it directly with --base-url and --model",
     "dropped_by_langchain": "its LangChain package drops them on this way of calling. For OpenAI's "
     "Responses API use_responses_api=False; for Ollama stream() or invoke() instead of "
     'stream_events(version="v3")',
     "provider_omits_tool_logprobs": "the provider sends none for tool calls: structured output by "
     "JSON schema has them",
-    "unreadable": "what it sent has a shape that no reader knows: pass one in shapes=, or report it",
+    "unreadable": "what it sent has a shape that no reader knows: pass one in shapes=, or report",
     "choices_interleaved": "LangChain streams n > 1 answers as one: invoke(), or n=1",
     "refusal": "the model refused; the refusal's tokens are in the report",
     "no_numbers": "tokens came without numbers: look at the server's logprobs setting",
@@ -239,7 +239,10 @@ def _answering(url: str) -> Finding:
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         return Finding(
-            "problem", "exporter", f"{url} does not answer: {reason}", "start it, or correct the URL"
+            "problem",
+            "exporter",
+            f"{url} does not answer: {reason}",
+            "start it, or correct the URL",
         )
 
 

@@ -16,7 +16,7 @@ from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.store.reader import Query, StoredRuns
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow as pa
 
 _BATCH = 200
 """Runs that go into Parquet at once."""
@@ -53,7 +53,9 @@ def _write_file(reports: Iterable[CallReport], output: Path, form: str) -> None:
                 _write_lines(reports, file)
         part.replace(output)
     except OSError as error:
-        raise Failure(f"{output} cannot be written: {error}. Choose another with --output.") from error
+        raise Failure(
+            f"{output} cannot be written: {error}. Choose another with --output."
+        ) from error
     finally:
         part.unlink(missing_ok=True)
 
@@ -65,18 +67,18 @@ def _write_lines(reports: Iterable[CallReport], file: IO[str]) -> None:
 
 def _write_parquet(reports: Iterable[CallReport], path: Path) -> None:
     try:
-        import pyarrow  # noqa: PLC0415 - an extra
+        import pyarrow as pa  # noqa: PLC0415 - an extra
         from pyarrow import parquet  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise needs("analysis", missing) from missing
-    schema = _schema(pyarrow)
+    schema = _schema(pa)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
         iterator = iter(reports)
         while batch := [_row(plain_report(of)) for of in islice(iterator, _BATCH)]:
-            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
 
-def _schema(arrow: Any) -> pyarrow.Schema:
+def _schema(arrow: Any) -> pa.Schema:
     """One row a run; its tokens as a nested list, the rest of its measures as columns."""
     text, real, whole = arrow.string(), arrow.float64(), arrow.int64()
     candidate = arrow.struct([("text", text), ("logprob", real)])
@@ -105,15 +107,41 @@ def _schema(arrow: Any) -> pyarrow.Schema:
     return arrow.schema(list(columns.items()))
 
 
-_TEXTS = (
-    "run_id root_run_id parent_run_id root_name model response_model provider operation outcome "
-    "error source unavailable"
-).split()
-_WHOLES = "started_ns ended_ns truncated input_tokens output_tokens".split()
-_MEASURES = (
-    "confidence perplexity mean_logprob sum_logprob min_logprob surprisal_tail mean_entropy "
-    "max_entropy mean_margin min_log_odds low_ratio lowest_window"
-).split()
+_TEXTS = [
+    "run_id",
+    "root_run_id",
+    "parent_run_id",
+    "root_name",
+    "model",
+    "response_model",
+    "provider",
+    "operation",
+    "outcome",
+    "error",
+    "source",
+    "unavailable",
+]
+_WHOLES = [
+    "started_ns",
+    "ended_ns",
+    "truncated",
+    "input_tokens",
+    "output_tokens",
+]
+_MEASURES = [
+    "confidence",
+    "perplexity",
+    "mean_logprob",
+    "sum_logprob",
+    "min_logprob",
+    "surprisal_tail",
+    "mean_entropy",
+    "max_entropy",
+    "mean_margin",
+    "min_log_odds",
+    "low_ratio",
+    "lowest_window",
+]
 
 
 def _row(plain: dict[str, Any]) -> dict[str, Any]:

@@ -128,9 +128,7 @@ def _tree(stored: StoredRuns, found: RunSummary) -> Tree:
         label = Text("▶ " if of.run_id == found.run_id else "")
         label.append(render.visible(of.node or of.model or "call"))
         label.append("  confidence ", "dim")
-        label.append(
-            render.number(of.confidence), render.heat_style(of.confidence, low_token=0)
-        )
+        label.append(render.number(of.confidence), render.heat_style(of.confidence, low_token=0))
         label.append(f"  {of.tokens} tokens  {of.run_id[:13]}", "dim")
         tree.add(label)
     return tree

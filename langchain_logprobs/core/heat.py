@@ -63,7 +63,7 @@ def safe(text: str) -> str:
 
 
 def ramp(steps: Sequence[str], ink: Sequence[str]) -> str:
-    """The scale as custom properties of CSS: `--h0` to `--h8`, and `--i0` to `--i8` for the text."""
+    """The scale as custom properties of CSS: `--h0` to `--h8`, `--i0` to `--i8` for text."""
     pairs = enumerate(zip(steps, ink, strict=True))
     return "".join(f"--h{index}:{of};--i{index}:{its};" for index, (of, its) in pairs)
 

@@ -1,4 +1,4 @@
-"""A report as HTML that stands alone, for notebooks: no script, no outside resource, any text safe."""
+"""A report as HTML that stands alone, for notebooks: no script, nothing from outside, any text."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ _DOUBTFUL = 6
 _ALTERNATIVES = 5
 
 _BANDS = "".join(f".lclp .h{n}{{background:var(--h{n});color:var(--i{n})}}" for n in range(9))
-_DARK = (
-    "{--ink:#e6e6e6;--dim:#a0a0a0;--line:#444;--bar:#7aa2f7;" + ramp(DARK, DARK_INK) + "}"  # fmt: skip
-)
+_DARK = "{--ink:#e6e6e6;--dim:#a0a0a0;--line:#444;--bar:#7aa2f7;" + ramp(DARK, DARK_INK) + "}"
 STYLE: Final = (
     ".lclp{--ink:#1a1a1a;--dim:#5f5f5f;--line:#d0d0d0;--bar:#3b5bdb;"
     + ramp(LIGHT, LIGHT_INK)
@@ -70,7 +68,13 @@ def calls_html(reports: Sequence[CallReport]) -> str:
     if left_out:
         parts.append(f'<div class="dim">The last {len(shown)} are shown.</div>')
     for report in shown:
-        parts += ["<details><summary>", _headline(report), "</summary>", *_call(report), "</details>"]
+        parts += [
+            "<details><summary>",
+            _headline(report),
+            "</summary>",
+            *_call(report),
+            "</details>",
+        ]
     return _page(parts)
 
 

@@ -1,4 +1,4 @@
-"""A report as plain JSON values: what `export` writes, `show --json` prints and the viewer reads."""
+"""A report as plain JSON values: for `export`, `show --json` and the viewer."""
 
 from __future__ import annotations
 

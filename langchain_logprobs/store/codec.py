@@ -175,7 +175,9 @@ def _tokens(tokens: Sequence[TokenLogprob], columns: list[bytes]) -> dict[str, A
 def _raws(pairs: Mapping[tuple[str, bytes | None], int]) -> Any:
     """`True` where the bytes are the text's own, one value for all that are alike."""
     raws = [
-        raw if raw is None else raw == text.encode("utf-8", "surrogatepass") or raw.decode("latin-1")
+        raw
+        if raw is None
+        else raw == text.encode("utf-8", "surrogatepass") or raw.decode("latin-1")
         for text, raw in pairs
     ]
     return raws[0] if raws and all(raw in (None, True) and raw == raws[0] for raw in raws) else raws

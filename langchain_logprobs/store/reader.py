@@ -196,7 +196,8 @@ class StoredRuns:
         found = self._rows("SELECT body FROM bodies WHERE seq = ?", [seq])
         if not found:
             raise StoreError(f"The run {run_id} was deleted just now, to keep {self.path} small.")
-        return self._decoded(found[0][0], CallReport, run_id)
+        report: CallReport = self._decoded(found[0][0], CallReport, run_id)
+        return report
 
     def reports(self, query: Query | None = None) -> Iterator[CallReport]:
         """The reports asked for, a page at a time.
@@ -317,15 +318,15 @@ class StoredRuns:
 
     def _decoded(self, body: bytes, kind: type[Any], run_id: object) -> Any:
         try:
-            value = decode(body)
-            if not isinstance(value, kind):
-                raise DamagedError(f"not a {kind.__name__}")
+            value, reason = decode(body), f"not a {kind.__name__}"
         except DamagedError as error:
-            raise StoreError(
-                f"What {self.path} holds of the run {run_id} is damaged; other runs can still be "
-                f"read. ({error})"
-            ) from error
-        return value
+            value, reason = None, str(error)
+        if isinstance(value, kind):
+            return value
+        raise StoreError(
+            f"What {self.path} holds of the run {run_id} is damaged; other runs can still be read. "
+            f"({reason})"
+        )
 
 
 def quantile(ordered: list[float], share: float) -> float:

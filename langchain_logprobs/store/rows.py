@@ -14,9 +14,26 @@ from langchain_logprobs.store.schema import MEASURES
 EXCERPT = 240
 """Characters of an answer that a list shows."""
 _COLUMNS = (
-    "run_id root_run_id parent_run_id root_name started_ns ended_ns model provider node outcome "
-    "error unavailable low tokens low_tokens lowest_field lowest_field_confidence text"
-).split() + [*MEASURES]
+    "run_id",
+    "root_run_id",
+    "parent_run_id",
+    "root_name",
+    "started_ns",
+    "ended_ns",
+    "model",
+    "provider",
+    "node",
+    "outcome",
+    "error",
+    "unavailable",
+    "low",
+    "tokens",
+    "low_tokens",
+    "lowest_field",
+    "lowest_field_confidence",
+    "text",
+    *MEASURES,
+)
 _INSERT_CALL = (
     f"INSERT OR REPLACE INTO calls ({', '.join(_COLUMNS)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * len(_COLUMNS))})"

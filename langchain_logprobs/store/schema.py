@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -90,7 +90,7 @@ class StoreError(Exception):
 
 
 def default_path(environment: Mapping[str, str] | None = None) -> Path:
-    """Where the store is if nobody says: `LANGCHAIN_LOGPROBS_STORE`, or a file of that name here."""
+    """Where the store is if nobody says: what `LANGCHAIN_LOGPROBS_STORE` names, or a file here."""
     environment = os.environ if environment is None else environment
     return Path(environment.get(VARIABLE) or _DEFAULT)
 
@@ -128,15 +128,12 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
             f"There is no store at {path}. Make one with sinks=[Store({str(path)!r})] or "
             f"`langchain-logprobs demo`, or name another with --store or {VARIABLE}."
         )
-    with explained(path):
-        connection = _open_to_read(path)
-        try:
-            if not _is_made(connection, path):
-                raise StoreError(f"The store at {path} is empty: nothing was written to it yet.")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    with explained(path), ExitStack() as unless_returned:
+        connection = unless_returned.enter_context(closing(_open_to_read(path)))
+        if _is_made(connection, path):
+            unless_returned.pop_all()
+            return connection
+    raise StoreError(f"The store at {path} is empty: nothing was written to it yet.")
 
 
 @contextmanager

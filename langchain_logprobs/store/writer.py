@@ -244,7 +244,7 @@ class Store:
         return True
 
     def _connected(self) -> sqlite3.Connection:
-        """A connection to the file that is at the path now: the old one may have been moved away."""
+        """A connection to the file that is there now: the old one may have been moved away."""
         if self._connection is not None and _file(self.path) != self._file:
             self._disconnect()
         if self._connection is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from langchain_logprobs.core.confidence import FLOOR, WINDOW, window_means
 from langchain_logprobs.core.plain import plain_report
@@ -42,7 +42,7 @@ def query_of(parameters: Mapping[str, str], now_ns: int) -> Query:
         since_ns=None if since is None else now_ns - int(since * _SECOND_NS),
         text=parameters.get("text") or None,
         up_to=None if up_to is None else int(up_to),
-        sort=sort,  # type: ignore[arg-type] - it is one of them
+        sort=cast("Sort", sort),
     )
 
 

@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langchain_logprobs.core.heat import DARK, DARK_INK, LIGHT, LIGHT_INK, ramp
-from langchain_logprobs.store.reader import StoredRuns
+from langchain_logprobs.store.reader import Query, StoredRuns
 from langchain_logprobs.store.schema import StoreError
 from langchain_logprobs.viewer import answers
 
@@ -113,7 +113,9 @@ class Guard:
         return None
 
 
-def _json(path: Path, answer: Callable[[StoredRuns, Request], Any]) -> Callable[[Request], Response]:
+def _json(
+    path: Path, answer: Callable[[StoredRuns, Request], Any]
+) -> Callable[[Request], Response]:
     """An endpoint that answers in JSON; what is wrong with the store or the address, too."""
 
     def endpoint(request: Request) -> Response:
@@ -144,7 +146,7 @@ def _run(stored: StoredRuns, request: Request) -> Mapping[str, Any]:
     return answers.run_of(stored, request.path_params["run_id"])
 
 
-def _query(request: Request) -> answers.Query:
+def _query(request: Request) -> Query:
     return answers.query_of(request.query_params, time.time_ns())
 
 

@@ -2,6 +2,7 @@
 import { band, el } from "./dom.js";
 
 const HEIGHT = 76;
+const WIDEST = 28; // a token of a short answer need not fill a tenth of the screen
 const BASE = 14; // room under the bars for the marks of uncertain windows
 
 export function makeStrip(tokens, windows, lowToken, jump) {
@@ -10,7 +11,7 @@ export function makeStrip(tokens, windows, lowToken, jump) {
   const draw = () => paint(canvas, tokens, windows, lowToken, at);
   const index = (event) => {
     const box = canvas.getBoundingClientRect();
-    const place = ((event.clientX - box.left) / box.width) * tokens.length;
+    const place = ((event.clientX - box.left) / used(box.width, tokens)) * tokens.length;
     return Math.min(tokens.length - 1, Math.max(0, Math.floor(place)));
   };
   canvas.addEventListener("click", (event) => jump(index(event)));
@@ -24,21 +25,24 @@ export function makeStrip(tokens, windows, lowToken, jump) {
   };
 }
 
+const used = (width, tokens) => Math.min(width, WIDEST * tokens.length);
+
 function label(tokens, windows) {
   const spans = windows.map(([first, last]) => `tokens ${first} to ${last}`).join(", ");
   return `Probability of each of ${tokens.length} tokens. ${spans ? `Uncertain: ${spans}.` : "No uncertain window."}`;
 }
 
 function paint(canvas, tokens, windows, lowToken, at) {
-  const width = canvas.clientWidth;
+  const whole = canvas.clientWidth;
+  const width = used(whole, tokens);
   const scale = devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
+  canvas.width = Math.round(whole * scale);
   canvas.height = HEIGHT * scale;
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const pen = canvas.getContext("2d");
   pen.scale(scale, scale);
-  pen.clearRect(0, 0, width, HEIGHT);
+  pen.clearRect(0, 0, whole, HEIGHT);
   const tall = HEIGHT - BASE - 2;
   const x = (token) => (token / tokens.length) * width;
   marks(pen, windows, x, colour("--ink"), colour("--window"));
