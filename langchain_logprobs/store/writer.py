@@ -309,7 +309,8 @@ class Store:
             if self._max_bytes is not None:
                 rows.prune_by_size(connection, self._max_bytes)
             connection.execute("COMMIT")
-            connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+            # It takes a step a page, and `execute` takes one.
+            connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
         except sqlite3.Error as error:
             self._complain(error)
             self._disconnect()
