@@ -41,7 +41,8 @@ def main() -> None:
         with trace.get_tracer("example").start_as_current_span("request") as span:
             print(chain.invoke(question, {"callbacks": [handler]}).strip())
             trace_id = trace.format_trace_id(span.get_span_context().trace_id)
-    print(f"Sent as trace {trace_id}." if handler.close() else "Not everything could be sent.")
+    handler.close()
+    print(f"Trace {trace_id} is with the exporter; what it could not send, it says above.")
 
 
 if __name__ == "__main__":

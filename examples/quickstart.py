@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -39,6 +40,10 @@ from langchain_logprobs.local import LocalModel, LocalModelUnavailable, local_mo
 from langchain_logprobs.telemetry import names
 
 OPENAI = "https://api.openai.com/v1"
+LOCAL = (
+    "No OPENAI_API_KEY and no --base-url: a small model on this machine answers. "
+    "Its weights come under the Gemma Terms of Use, ai.google.dev/gemma/terms"
+)
 OTLP = "OTEL_EXPORTER_OTLP_ENDPOINT"
 THRESHOLD = 0.7
 
@@ -119,14 +124,16 @@ def showing(console: Console, tokens: Sequence[TokenLogprob]) -> Iterator[Callab
 
 def outcome(report: CallReport, truth: str) -> RenderableType:
     """Whether the answer was right, whether the model was sure of it, and the figures."""
-    line = is_right(report, truth).append("  ").append_text(render.verdict(report)).append("  ")
-    return Group(line.append_text(render.figures(report)), render.doubt(report))
+    line = Text("  ").join(
+        (is_right(report, truth), render.verdict(report), render.figures(report))
+    )
+    return Group(line, render.doubt(report))
 
 
 def is_right(report: CallReport, truth: str) -> Text:
     """Right or wrong, in a word and a colour."""
     right = truth in report.text.lower()
-    return Text("✓ right", "green") if right else Text("✗ wrong", "bold red")
+    return Text.assemble(("✓ right", "green") if right else ("✗ wrong", "red"))
 
 
 def indented(renderable: RenderableType) -> Padding:
@@ -153,7 +160,7 @@ def show_summary(console: Console, reports: Sequence[CallReport]) -> None:
 def show_trace(console: Console, spans: Sequence[ReadableSpan]) -> None:
     """The trace, with the tokens of the calls that were unsure."""
     rule(console, f"The trace: {len(spans)} spans (tokens of the unsure answers shown)")
-    console.print(render.span_tree(spans, expand=is_unsure))
+    console.print(render.span_tree(spans, expand=is_unsure, width=console.width // 4))
 
 
 def is_unsure(span: ReadableSpan) -> bool:
@@ -185,9 +192,7 @@ def chosen_model(options: argparse.Namespace, console: Console) -> Iterator[Loca
     with ExitStack() as stack:
         with progress_bar(console) as progress:
             model = stack.enter_context(local_model(progress=progress))
-        console.print(
-            "[dim]Its weights are under the Gemma Terms of Use, ai.google.dev/gemma/terms[/]"
-        )
+        console.print(LOCAL, style="dim", highlight=False)
         yield model
 
 
@@ -253,14 +258,14 @@ def main() -> int:
     except KeyboardInterrupt:
         return failed(console, "Stopped.")
     show_summary(console, reports)
-    save(console, options.save_svg, "answers")
+    save(console, options.save_svg)
     show_trace(console, telemetry.exporter.get_finished_spans())
     rule(console, "The metrics")
     console.print(render.metrics_table(telemetry.reader.get_metrics_data()))
-    save(console, options.save_svg, "telemetry")
-    telemetry.close()
+    save(console, options.save_svg and options.save_svg.with_stem(f"{options.save_svg.stem}-trace"))
     if os.environ.get(OTLP):
-        console.print(f"All of it was also sent to {os.environ[OTLP]}, over OTLP/HTTP.")
+        console.print(f"Sending it to {os.environ[OTLP]} as well, over OTLP/HTTP.")
+    telemetry.close()
     return 0
 
 
@@ -270,11 +275,13 @@ def introduce(console: Console, endpoint: LocalModel) -> None:
     console.print(render.legend(low_response=THRESHOLD))
 
 
-def save(console: Console, folder: Path | None, name: str) -> None:
+def save(console: Console, file: Path | None) -> None:
     """Writes what was printed since the last time as a picture, if asked to."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        console.save_svg(str(folder / f"quickstart-{name}.svg"), title="make demo")
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture = console.export_svg(title="make demo")
+        # Rich's picture would fetch its fonts from the network; any monospaced one will do.
+        file.write_text(re.sub(r"@font-face {.*?}\s*", "", picture, flags=re.DOTALL), "utf-8")
 
 
 def failed(console: Console, message: str) -> int:
@@ -288,13 +295,22 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__, epilog=EPILOG
     )
-    parser.add_argument("--base-url", metavar="URL", help="an OpenAI-compatible API with logprobs")
-    parser.add_argument("--model", metavar="NAME", help="its model (default: gpt-4o-mini)")
     parser.add_argument(
-        "--save-svg", metavar="FOLDER", type=Path, help="save the output as pictures"
+        "--base-url", metavar="URL", help="any OpenAI-compatible API that gives logprobs"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="its model; of OpenAI's, gpt-4o-mini by default"
+    )
+    parser.add_argument(
+        "--save-svg", metavar="FILE", type=Path, help="save two pictures: FILE.svg, FILE-trace.svg"
     )
     parser.add_argument("--width", metavar="N", type=int, help="columns (default: the terminal's)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.model and not (options.base_url or os.environ.get("OPENAI_API_KEY")):
+        parser.error("--model needs --base-url, or OPENAI_API_KEY for OpenAI's")
+    if options.base_url and not options.model:
+        parser.error("--base-url needs --model")
+    return options
 
 
 EPILOG = """\

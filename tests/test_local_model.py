@@ -4,21 +4,17 @@ from collections.abc import Callable
 from dataclasses import fields
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
+from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from langchain_logprobs.core.confidence import confidence_of
 from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
 from langchain_logprobs.local import LocalModel
-
-if TYPE_CHECKING:
-    from langchain_openai import ChatOpenAI
-else:
-    ChatOpenAI = pytest.importorskip("langchain_openai").ChatOpenAI
 
 Chat = Callable[..., ChatOpenAI]
 Ask = Callable[[ChatOpenAI, str], AIMessage]

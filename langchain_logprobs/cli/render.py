@@ -13,12 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics.export import (
-    HistogramDataPoint,
-    Metric,
-    MetricsData,
-    NumberDataPoint,
-)
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric, MetricsData
 from rich import box
 from rich.bar import Bar
 from rich.cells import cell_len
@@ -54,6 +49,8 @@ each is lighter than the one before, so that the order shows in greyscale too.
 _LIGHT_TEXT_UP_TO = 3  # the first three are dark: white text has the better contrast there
 _BARS = "▁▂▃▄▅▆▇█"
 _UNDER = (Style(), Style(dim=True))
+_GAP = (0, 1, 0, 0)
+_GUIDES = ("├─ ", "└─ ")
 _MARKS = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
 _ALTERNATIVES = 3
 
@@ -121,7 +118,8 @@ class Strip:
         text = Text(no_wrap=True, overflow="ignore")
         for index, cell in enumerate(row):
             style = heat_style(cell.probability, low_token=self.low_token)
-            text.append(cell.joint if line == 0 and index else " ", "dim")
+            joint = cell.joint if line == 0 and index else " "
+            text.append(joint, "dim" if joint == "│" else "")
             text.append(cell.lines[line], style if line == 0 else _UNDER[line - 1])
             text.append(" " * (cell.width - cell_len(cell.lines[line])))
         text.rstrip()
@@ -145,15 +143,13 @@ def strip(tokens: Iterable[TokenLogprob], *, low_token: float = 0.5) -> Strip:
 
 def legend(*, low_token: float = 0.5, low_response: float = 0.7) -> Text:
     """What the colours, bars, underlines and verdicts mean."""
-    text = Text("Probability of each token, in per cent: ")
+    text = Text("Probability in per cent: ")
     for band in range(10):
         value = (band + 0.5) / 10
         text.append(f"{_bar(value)}{band * 10}", heat_style(value, low_token=low_token))
         text.append(" ")
-    text.append(f"and up. Underlined: under {low_token:.0%}.\n")
-    text.append("Confidence is the geometric mean of these probabilities. ")
-    text.append("▼ unsure", "yellow").append(f" is under {low_response:.2f}, ")
-    return text.append("▲ sure", "green").append(" is not.")
+    text.append(f"and up.\nUnderlined: under {low_token:.0%}. Confidence: the geometric mean. ")
+    return text.append("▼ unsure", "yellow").append(f": under {low_response:.2f}.")
 
 
 # Figures
@@ -166,7 +162,7 @@ def figures(report: CallReport) -> Text:
         return Text(f"no confidence: {report.unavailable}", "italic")
     text = Text("confidence ").append(number(of.confidence), "bold")
     text.append(f" · least log odds {number(of.min_log_odds, '+.1f')}")
-    return text.append(f" · mean entropy {number(of.mean_entropy)} nat")
+    return text.append(f" · entropy {number(of.mean_entropy)} nat")
 
 
 def doubt(report: CallReport) -> Text:
@@ -174,9 +170,8 @@ def doubt(report: CallReport) -> Text:
     found = least_certain(report.tokens)
     if found is None:
         return Text("no token has a probability", "italic")
-    text = Text(f"least certain {_sure(found)}")
     others = ", ".join(map(_sure, alternatives(found)))
-    return text.append(f"; instead {others}" if others else "", "dim")
+    return Text(f"least sure {_sure(found)}").append(f", or {others}" if others else "", "dim")
 
 
 def reports_table(
@@ -188,10 +183,10 @@ def reports_table(
         reports: The calls.
         beside: Further columns, by their heading: one entry for each report.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_GAP)
     table.add_column("answer", ratio=1)
     table.add_column("confidence", justify="right")
-    table.add_column("least certain token")
+    table.add_column("least sure")
     table.add_column("log odds", justify="right")
     table.add_column("entropy", justify="right")
     table.add_column("verdict", no_wrap=True)
@@ -205,10 +200,8 @@ def reports_table(
 def verdict(report: CallReport) -> Text:
     """Whether the answer is sure enough, in words and in a colour."""
     if report.confidence.confidence is None:
-        return Text(f"? {report.unavailable or 'unknown'}", "dim")
-    if report.low:
-        return Text("▼ unsure", "yellow")
-    return Text("▲ sure", "green")
+        return Text.assemble((f"? {report.unavailable or 'unknown'}", "dim"))
+    return Text.assemble(("▼ unsure", "yellow") if report.low else ("▲ sure", "green"))
 
 
 def least_certain(tokens: Iterable[TokenLogprob]) -> TokenLogprob | None:
@@ -230,7 +223,7 @@ def span_tree(
     spans: Iterable[ReadableSpan],
     *,
     expand: Callable[[ReadableSpan], bool] = lambda _: True,
-    width: int = 24,
+    width: int = 32,
 ) -> Table:
     """The spans as a tree, with how long each took, and when within its trace.
 
@@ -251,7 +244,7 @@ def span_tree(
         children[parent].append(span)
     for root in children[None]:
         for label, shown in _branches(root, children, expand):
-            table.add_row(label, *(_timing(shown, root, width) if shown is not None else ()))
+            table.add_row(label, *_timing(shown, root, width))
     return table
 
 
@@ -260,17 +253,14 @@ def span_tree(
 
 def metrics_table(data: MetricsData | None) -> Table:
     """Every instrument's points: how many, the mean, the extremes, and how they are distributed."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_GAP)
     table.add_column(f"{names.SCOPE}.", no_wrap=True)
-    table.add_column("attributes", no_wrap=True)
     for heading in ("count", "mean", "least", "most"):
-        table.add_column(heading, justify="right")
-    table.add_column("unit", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("spread", no_wrap=True)
     for metric in sorted(_metrics(data), key=lambda metric: metric.name):
         for point in metric.data.data_points:
-            name = metric.name.removeprefix(f"{names.SCOPE}.")
-            table.add_row(name, _dimensions(point.attributes), *_point(metric, point))
+            table.add_row(_point_label(metric, point.attributes), *_point(point))
     return table
 
 
@@ -315,11 +305,16 @@ def _sure(token: TokenLogprob | Candidate) -> str:
 def _figures(report: CallReport) -> Iterator[RenderableType]:
     confidence, found = report.confidence, least_certain(report.tokens)
     yield visible(report.text.strip())
-    yield Text(number(confidence.confidence), heat_style(confidence.confidence, low_token=0))
+    yield Text().append(number(confidence.confidence), _heat(confidence.confidence))
     yield _sure(found) if found else "-"
     yield number(confidence.min_log_odds, "+.1f")
     yield number(confidence.mean_entropy)
     yield verdict(report)
+
+
+def _heat(value: float | None) -> Style:
+    """A colour without the underline that marks a low token."""
+    return heat_style(value, low_token=0.0)
 
 
 def _start(span: ReadableSpan) -> int:
@@ -336,30 +331,27 @@ def _branches(
     expand: Callable[[ReadableSpan], bool],
     lead: str = "",
     guide: str = "",
-) -> Iterator[tuple[Text, ReadableSpan | None]]:
+) -> Iterator[tuple[Text, ReadableSpan]]:
     """The lines of a span and of what is under it."""
-    yield Text(f"{lead}{guide}", "dim").append_text(_label(span)), span
     under = children.get(span.context.span_id, ())
-    tokens = [child for child in under if child.name == names.TOKEN_SPAN]
-    shown = under if expand(span) else [child for child in under if child not in tokens]
-    hidden = len(under) - len(shown)
+    tokens = () if expand(span) else [child for child in under if child.name == names.TOKEN_SPAN]
+    shown = [child for child in under if child not in tokens]
+    label = Text().append(f"{lead}{guide}", "dim").append_text(_label(span))
+    yield label.append(f"  +{len(tokens)} tokens" if tokens else "", "dim"), span
     lead += {"": "", "├─ ": "│  ", "└─ ": "   "}[guide]
-    for index, child in enumerate(shown):
-        last = index + 1 == len(shown) and not hidden
-        yield from _branches(child, children, expand, lead, "└─ " if last else "├─ ")
-    if hidden:
-        yield Text(f"{lead}└─ {hidden} token spans", "dim"), None
+    for child in shown:
+        yield from _branches(child, children, expand, lead, _GUIDES[child is shown[-1]])
 
 
 def _label(span: ReadableSpan) -> Text:
     attributes = span.attributes or {}
     if span.name == names.TOKEN_SPAN:
         return _token_label(attributes)
-    text = Text(span.name, "bold" if span.parent is None else "")
+    text = Text().append(span.name, "bold")
     confidence = attributes.get(names.RESPONSE_CONFIDENCE)
     if isinstance(confidence, float):
         text.append("  confidence ", "dim")
-        text.append(number(confidence), heat_style(confidence, low_token=0))
+        text.append(number(confidence), _heat(confidence))
     return text
 
 
@@ -391,27 +383,26 @@ def _metrics(data: MetricsData | None) -> Iterator[Metric]:
             yield from scope.metrics
 
 
-def _dimensions(attributes: Mapping[str, object] | None) -> str:
-    """The point's own attributes; those that every GenAI metric has are the same all over."""
-    own = {key: value for key, value in (attributes or {}).items() if key[:7] != "gen_ai."}
-    return ", ".join(f"{key}={value}" for key, value in sorted(own.items()))
-
-
-def _point(metric: Metric, point: object) -> Iterator[str]:
+def _point_label(metric: Metric, attributes: Mapping[str, object] | None) -> Text:
+    """The metric's name, its unit, and the attributes that not every GenAI metric has."""
+    label = Text().append(metric.name.removeprefix(f"{names.SCOPE}."))
     unit = "" if metric.unit == "1" else (metric.unit or "").strip("{}")
-    match point:
-        case HistogramDataPoint(count=count, sum=total, min=least, max=most) if count:
-            yield f"{count:,}"
-            yield from (f"{value:.2f}" for value in (total / count, least, most))
-            yield from (unit, _spread(point.bucket_counts))
-        case NumberDataPoint(value=value):
-            yield from (f"{value:,}", "", "", "", unit)
+    own = {key: value for key, value in (attributes or {}).items() if key[:7] != "gen_ai."}
+    told = [f"{key}={value}" for key, value in sorted(own.items())] or [unit]
+    return label.append(f" {', '.join(told)}", "dim")
+
+
+def _point(point: object) -> Iterator[str]:
+    if isinstance(point, HistogramDataPoint):
+        yield f"{point.count:,}"
+        yield from (f"{value:.2f}" for value in (point.sum / point.count, point.min, point.max))
+        yield _spread(point.bucket_counts)
+    else:
+        yield f"{getattr(point, 'value', 0):,}"
 
 
 def _spread(counts: Sequence[int]) -> str:
     """The filled part of a histogram, as a row of bars."""
     filled = [index for index, count in enumerate(counts) if count]
-    if not filled:
-        return ""
     inner = counts[filled[0] : filled[-1] + 1]
     return "".join(_BARS[math.ceil(7 * count / max(inner))] if count else " " for count in inner)

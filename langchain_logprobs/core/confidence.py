@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from numbers import Real
+from operator import mul, neg
 from typing import NamedTuple, cast
 
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
@@ -104,7 +105,7 @@ class Confidence:
     @property
     def uncertainty(self) -> float | None:
         """1 - `confidence`, without the rounding of that subtraction."""
-        return None if self.mean_logprob is None else -math.expm1(self.mean_logprob)
+        return None if self.mean_logprob is None else 0.0 - math.expm1(self.mean_logprob)
 
 
 def sound_logprob(value: object) -> float | None:
@@ -119,9 +120,9 @@ def sound_logprob(value: object) -> float | None:
         value = float(min(max(cast("float", value), CENSORED), 1.0))
     if value <= CENSORED:
         return CENSORED
-    if value <= 0:
+    if value < 0:
         return value
-    return 0.0 if value <= FLOAT_NOISE else None  # NaN fails every comparison
+    return 0.0 if value <= FLOAT_NOISE else None  # -0.0 too; NaN fails every comparison
 
 
 def distinct(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
@@ -143,28 +144,22 @@ def identity(token: TokenLogprob | Candidate) -> bytes:
 def measure(token: TokenLogprob) -> TokenMeasures:
     """The measures of one token. The chosen token counts as one of its candidates, once."""
     logprob = sound_logprob(token.logprob)
-    alternatives = _alternatives(token)
-    probability = None if logprob is None else math.exp(logprob)
-    if not token.candidates:
-        return TokenMeasures(
-            probability=probability,
-            surprisal=_negated(logprob),
-            rank=None,
-            margin=None,
-            entropy=None,
-            tail_mass=None,
-            log_odds=_log_odds(logprob, (), 0.0),
-        )
-    listed = alternatives if logprob is None else [*alternatives, logprob]
-    tail = _tail_mass(listed)
+    listed = _listed(token.candidates)
+    own = listed.pop(identity(token), None)
+    alternatives = list(listed.values())
+    # Its mass counts even where only the list has it.
+    chosen = own if logprob is None else logprob
+    weighed = alternatives if chosen is None else [*alternatives, chosen]
+    is_weighed = bool(token.candidates) and max(weighed, default=CENSORED) > CENSORED
+    entropy, tail = _entropy_and_tail(weighed) if is_weighed else (None, None)
     return TokenMeasures(
-        probability=probability,
-        surprisal=_negated(logprob),
-        rank=None if logprob is None else 1 + sum(other > logprob for other in alternatives),
-        margin=_margin(listed),
-        entropy=_entropy(listed, tail),
-        tail_mass=tail,
-        log_odds=_log_odds(logprob, alternatives, tail),
+        None if logprob is None else math.exp(logprob),
+        None if logprob is None else 0.0 - logprob,  # -0.0 would print as such
+        _rank(logprob, alternatives) if is_weighed else None,
+        _margin(weighed),
+        entropy,
+        tail,
+        _log_odds(logprob, alternatives, tail or 0.0),
     )
 
 
@@ -256,43 +251,44 @@ def logsumexp(values: Sequence[float]) -> float:
     return top + math.log(math.fsum(math.exp(value - top) for value in values))
 
 
-def _alternatives(token: TokenLogprob) -> list[float]:
-    """Logprobs of what else was listed: each token once, the chosen one left out."""
+def _listed(candidates: Iterable[Candidate]) -> dict[bytes, float]:
+    """Logprobs of what was listed, each token once, by what makes two tokens the same."""
     best: dict[bytes, float] = {}
-    for candidate in token.candidates:
+    for candidate in candidates:
         logprob = sound_logprob(candidate.logprob)
         if logprob is not None:
             key = identity(candidate)
-            best[key] = max(logprob, best.get(key, CENSORED))
-    best.pop(identity(token), None)
-    return list(best.values())
+            if key not in best or best[key] < logprob:
+                best[key] = logprob
+    return best
 
 
 def _descending(candidate: Candidate) -> float:
     return -candidate.logprob
 
 
-def _negated(value: float | None) -> float | None:
-    return None if value is None else 0.0 - value  # -0.0 would print as such
+def _rank(logprob: float | None, alternatives: Iterable[float]) -> int | None:
+    return None if logprob is None else 1 + sum(other > logprob for other in alternatives)
 
 
-def _tail_mass(logprobs: Iterable[float]) -> float:
-    return max(0.0, 1.0 - math.fsum(map(math.exp, logprobs)))
-
-
-def _entropy(logprobs: Iterable[float], tail: float) -> float:
-    terms = [math.exp(logprob) * logprob for logprob in logprobs]
-    if tail > 0:
-        terms.append(tail * math.log(tail))
-    return max(0.0, -math.fsum(terms))
+def _entropy_and_tail(logprobs: Sequence[float]) -> tuple[float, float]:
+    """The entropy over these and all the rest as one symbol, and the mass of that rest."""
+    masses = [math.exp(logprob) for logprob in logprobs]
+    first = max(logprobs)
+    # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
+    tail = math.fsum([-math.expm1(first), math.exp(first), *map(neg, masses)])
+    terms = list(map(mul, masses, logprobs))
+    if tail <= 0:  # the masses are rounded too
+        return max(0.0, -math.fsum(terms)), 0.0
+    terms.append(tail * math.log(tail))
+    return max(0.0, -math.fsum(terms)), tail
 
 
 def _margin(logprobs: Iterable[float]) -> float | None:
-    known = [logprob for logprob in logprobs if logprob > CENSORED]
-    if len(known) < 2:  # noqa: PLR2004 - first and second
+    ordered = sorted(logprobs, reverse=True)
+    if len(ordered) < 2 or ordered[1] <= CENSORED:  # noqa: PLR2004 - first and second
         return None
-    first, second = nlargest(2, known)
-    return first - second
+    return ordered[0] - ordered[1]
 
 
 def _floored(logprob: float, tail: float | None) -> float:
@@ -304,7 +300,9 @@ def _floored(logprob: float, tail: float | None) -> float:
 def _log_odds(logprob: float | None, alternatives: Sequence[float], tail: float) -> float | None:
     if logprob is None:
         return None
-    against = [*alternatives, math.log(tail)] if tail > LEAST_TAIL else alternatives
+    against = [other for other in alternatives if other > CENSORED]
+    if tail > LEAST_TAIL:
+        against.append(math.log(tail))
     if not against:
         return None if logprob >= 0 else logprob - log1mexp(logprob)
     return logprob - logsumexp(against)

@@ -172,7 +172,7 @@ def _listed(candidates: Iterable[Candidate]) -> str:
 
 
 def _fields(report: CallReport) -> str:
-    leaves = getattr(getattr(report, "fields", None), "leaves", ())
+    leaves = (of for of in report.every_field if of.leaf)
     rows = [
         f"<tr><td><code>{_text(leaf.path)}</code></td><td><code>{_text(repr(leaf.value)[:200])}"
         f'</code></td><td class="n">{_number(leaf.confidence.confidence) or "-"}</td></tr>'

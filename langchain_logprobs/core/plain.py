@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from langchain_logprobs.core.confidence import measure
+from langchain_logprobs.core.fields import FieldConfidence
+from langchain_logprobs.core.labels import LabelConfidence
 from langchain_logprobs.core.model import Completion, TokenLogprob
 from langchain_logprobs.core.report import CallReport, channels
 from langchain_logprobs.core.text import pieces
@@ -41,7 +43,8 @@ def plain_report(report: CallReport) -> dict[str, Any]:
         "low_response": report.low_response,
         "confidence": asdict(report.confidence),
         "completions": [plain_completion(of) for of in call.completions],
-        "fields": _fields(report),
+        "fields": [_field(of) for of in report.every_field],
+        "labels": {path: _label(of) for path, of in report.labels.items()},
         "metadata": plain_value(call.metadata),
         "parameters": plain_value(call.parameters),
     }
@@ -95,18 +98,25 @@ def _token(token: TokenLogprob, piece: str) -> dict[str, Any]:
     }
 
 
-def _fields(report: CallReport) -> list[dict[str, Any]]:
-    found = getattr(getattr(report, "fields", None), "every_field", ())
-    return [
-        {
-            "path": of.path,
-            "value": plain_value(of.value) if of.leaf else None,
-            "leaf": of.leaf,
-            "confidence": of.confidence.confidence if of.leaf else of.mean,
-            "lowest": of.lowest,
-            "complete": of.complete,
-            "alignment": of.alignment,
-            "tokens": [of.tokens.start, of.tokens.stop],
-        }
-        for of in found
-    ]
+def _field(of: FieldConfidence) -> dict[str, Any]:
+    return {
+        "path": of.path,
+        "value": plain_value(of.value) if of.leaf else None,
+        "leaf": of.leaf,
+        "confidence": of.confidence.confidence if of.leaf else of.mean,
+        "lowest": of.lowest,
+        "complete": of.complete,
+        "alignment": of.alignment,
+        "tokens": [of.tokens.start, of.tokens.stop],
+    }
+
+
+def _label(of: LabelConfidence) -> dict[str, Any]:
+    return {
+        "chosen": of.chosen,
+        "likeliest": of.likeliest,
+        "probabilities": dict(of.probabilities),
+        "label_mass": of.label_mass,
+        "log_odds": of.log_odds,
+        "tokens": [of.tokens.start, of.tokens.stop],
+    }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from langchain_logprobs.core.confidence import Confidence, confidence_of
+from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
+from langchain_logprobs.core.labels import LabelConfidence, label_confidences, labels_in
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
+from langchain_logprobs.core.records import confidences_for
+from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
+from langchain_logprobs.core.text import align
+from langchain_logprobs.core.tools import ToolConfidence, tool_fields
 
 Unavailable = Literal[
     "not_requested",
@@ -63,6 +69,12 @@ class CallReport:
         low: Whether its confidence is under `low_response`; `False` if it has none.
         low_token: The probability under which a token counted as low.
         low_response: The confidence under which a response counts as low.
+        fields: The values of a JSON answer, or the arguments of an only tool call, by path.
+        labels: The labels that were asked for and found, by path.
+        tools: The tool calls of the answer, each with its arguments.
+        low_fields: The values that are under the threshold set for their path.
+        known_paths: Patterns of the paths that the application itself named, in the schema it asked
+            to be filled or in its settings; other paths hold keys of the model's own.
     """
 
     call: ModelCall
@@ -72,6 +84,17 @@ class CallReport:
     low: bool = False
     low_token: float = 0.5
     low_response: float = 0.7
+    fields: Fields = field(default_factory=Fields)
+    labels: Mapping[str, LabelConfidence] = field(default_factory=dict)
+    tools: tuple[ToolConfidence, ...] = ()
+    low_fields: tuple[FieldConfidence, ...] = ()
+    known_paths: frozenset[str] = frozenset()
+
+    @property
+    def every_field(self) -> tuple[FieldConfidence, ...]:
+        """The values of the answer, then the arguments of its tool calls, each once."""
+        parts = [self.fields, *(of.arguments for of in self.tools if of.arguments != self.fields)]
+        return tuple(field for part in parts for field in part.every_field)
 
     @property
     def tokens(self) -> tuple[TokenLogprob, ...]:
@@ -88,6 +111,21 @@ class CallReport:
         from langchain_logprobs.core.html import call_html  # noqa: PLC0415 - only notebooks need it
 
         return call_html(self)
+
+    @property
+    def lowest_field(self) -> FieldConfidence | None:
+        """The value, or the tool's argument, that the model was least sure of."""
+        known = [of for of in self.every_field if of.leaf and of.lowest is not None]
+        return min(known, key=_lowest, default=None)
+
+    def confidences_for(self, record: object) -> Any:
+        """The record's structure with a confidence in the place of each value.
+
+        Args:
+            record: What was parsed out of the answer: a Pydantic model, a dataclass, a dict, a
+                list. Values that the answer does not have get `None`.
+        """
+        return confidences_for(self.fields, record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +169,9 @@ def call_report(
     low_token: float = 0.5,
     low_response: float = 0.7,
     unavailable: Unavailable | None = None,
+    labels: Mapping[str, object] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    schemas: Sequence[object] = (),
 ) -> CallReport:
     """The report of a finished call.
 
@@ -140,6 +181,9 @@ def call_report(
         low_response: A response whose confidence is under this counts as low.
         unavailable: Why there are no numbers, if that is so; the measures are then left out even
             where tokens came (answers that are interleaved make no sequence).
+        labels: Labels to look for, by path: sequences of strings, an `Enum`, a `Literal`, `bool`.
+        thresholds: The confidence under which a value counts as low, by path or name.
+        schemas: JSON schemas that the answer was asked to fill: their labels are looked for too.
     """
     sequences = tuple(
         SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token))
@@ -151,7 +195,11 @@ def call_report(
         Confidence(),
     )
     shown = Confidence() if unavailable == "choices_interleaved" else headline
-    return CallReport(
+    answers = () if unavailable == "choices_interleaved" else call.completions[:1]
+    wanted = {**_labels_of(schemas), **{path_of(name): of for name, of in (labels or {}).items()}}
+    fields, found, tools = _structure(answers, wanted, low_token)
+    limits = {path_of(name): limit for name, limit in (thresholds or {}).items()}
+    report = CallReport(
         call=call,
         confidence=shown,
         sequences=() if unavailable == "choices_interleaved" else sequences,
@@ -159,7 +207,12 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
+        fields=fields,
+        labels=found,
+        tools=tools,
+        known_paths=known_paths(schemas) | limits.keys() | wanted.keys(),
     )
+    return replace(report, low_fields=tuple(_under(limits, report.every_field)))
 
 
 def tree_report(
@@ -198,12 +251,47 @@ def through(*processors: Processor) -> Processor:
     return process
 
 
+def _labels_of(schemas: Iterable[object]) -> dict[str, object]:
+    return {path: labels for schema in schemas for path, labels in labels_in(schema).items()}
+
+
+def _under(
+    limits: Mapping[str, float], fields: Iterable[FieldConfidence]
+) -> Iterator[FieldConfidence]:
+    """The values whose confidence is below the limit set for their path, or for all like it."""
+    for of in fields if limits else ():
+        limit = limits.get(of.path, limits.get(pattern_of(of.path)))
+        confidence = of.confidence.confidence
+        if limit is not None and confidence is not None and confidence < limit:
+            yield of
+
+
+def _structure(
+    answers: Sequence[Completion], labels: Mapping[str, object], low_token: float
+) -> tuple[Fields, Mapping[str, LabelConfidence], tuple[ToolConfidence, ...]]:
+    """What is known of the parts of an answer: its values, its labels, its tool calls."""
+    if not answers:
+        return Fields(), {}, ()
+    text, tokens = answers[0].text, _content(answers[0])
+    tools = tool_fields(tokens, answers[0].tool_calls, labels=labels, low_token=low_token)
+    if len(tools) == 1 and not text:
+        return tools[0].arguments, tools[0].labels, tools
+    is_json = bool(tokens) and looks_like_json(text)
+    fields = fields_of(tokens, text, low_token=low_token) if is_json else Fields()
+    aligned = align(tokens, text) if labels else None
+    return fields, label_confidences(tokens, aligned, text, labels, fields), tools
+
+
 def _channel(token: TokenLogprob) -> Channel:
     return token.channel
 
 
 def _confidence(report: CallReport) -> float:
     return report.confidence.confidence or 0.0
+
+
+def _lowest(of: FieldConfidence) -> float:
+    return of.lowest or 0.0
 
 
 def _content(completion: Completion) -> tuple[TokenLogprob, ...]:

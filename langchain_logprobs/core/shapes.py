@@ -1,7 +1,7 @@
 """A provider's payload to tokens: a table of small readers, first match wins.
 
-A reader takes whatever a provider sent and gives its tokens, or `None` for "not my shape". Readers
-are total: any JSON and any object, never an exception. A new provider is a file in
+A reader takes whatever a provider sent and gives its tokens, or `None` for "not my shape".
+`read_tokens` is total: any JSON and any object, never an exception. A new provider is a file in
 `tests/payloads/` and at most one function here.
 """
 
@@ -29,7 +29,7 @@ def read_parallel(payload: object) -> Iterable[TokenLogprob] | None:
 
     `{"tokens": [...], "token_logprobs": [...], "top_logprobs": [{token: logprob} | None, ...]}`
     """
-    match _fields(payload):
+    match fields_of(payload):
         case {"tokens": [*texts], "token_logprobs": [*logprobs], **others}:
             tops = others.get("top_logprobs")
             candidates = tops[: len(texts)] if isinstance(tops, list) else []
@@ -43,7 +43,7 @@ def read_parallel(payload: object) -> Iterable[TokenLogprob] | None:
 
 def read_channels(payload: object) -> Iterable[TokenLogprob] | None:
     """OpenAI's chat shape and its many relatives: a list of entries under each channel's name."""
-    fields = _fields(payload)
+    fields = fields_of(payload)
     lists = [
         (entries, channel)
         for key, channel in _CHANNELS
@@ -63,7 +63,7 @@ def read_list(payload: object) -> Iterable[TokenLogprob] | None:
 
 def read_text(payload: object) -> Iterable[TokenLogprob] | None:
     """A text beside the logprobs of its tokens, where it is a single token: Cohere."""
-    match _fields(payload):
+    match fields_of(payload):
         case {"text": str(text), "logprobs": [int() | float() as logprob]}:
             return [TokenLogprob(text, sound_logprob(logprob))]
     return None
@@ -71,8 +71,8 @@ def read_text(payload: object) -> Iterable[TokenLogprob] | None:
 
 def read_wrapped(payload: object) -> Iterable[TokenLogprob] | None:
     """A choice, a delta or a content block that holds one of the other shapes as `logprobs`."""
-    match _fields(payload):
-        case {"logprobs": dict() | list() as inner}:
+    match fields_of(payload):
+        case {"logprobs": inner} if not isinstance(inner, (str, int, float)):
             return read_tokens(inner, SHAPES[:-1])
     return None
 
@@ -93,23 +93,43 @@ def read_tokens(
     Returns:
         `()` for a payload that says there are none; `None` for one that no reader knows.
     """
+    for shape in (_read_nothing, *shapes):
+        try:
+            tokens = shape(payload)
+            if tokens is not None:
+                return tuple(tokens)
+        except Exception:  # noqa: BLE001, S112 - whose code a payload runs, nobody knows; that it
+            continue  # was not read, the `None` tells
+    return None
+
+
+def fields_of(entry: object) -> Mapping[str, Any]:
+    """A dict as it is, any other object's attributes: no property and no `__getattr__` is run."""
+    if issubclass(type(entry), dict):  # isinstance() asks the object itself for its class
+        return cast("dict[str, Any]", entry)
+    try:
+        fields = object.__getattribute__(entry, "__dict__")
+    except AttributeError:
+        return {}
+    return fields if isinstance(fields, Mapping) else {}
+
+
+def _read_nothing(payload: object) -> Iterable[TokenLogprob] | None:
+    """No tokens, where a payload says so: `None`, `[]`, `{"content": None, "refusal": None}`."""
     if payload is None or (isinstance(payload, (dict, list, tuple)) and not payload):
         return ()
-    for shape in shapes:
-        tokens = shape(payload)
-        if tokens is not None:
-            return tuple(tokens)
-    return None
+    fields = fields_of(payload)
+    return () if fields and all(of is None for of in fields.values()) else None
 
 
 def _are_entries(entries: Sequence[object]) -> bool:
     """Whether these are token entries; a single one may be missing, but not all."""
-    known = [_fields(entry) for entry in entries if entry is not None]
+    known = [fields_of(entry) for entry in entries if entry is not None]
     return all("logprob" in entry for entry in known) and (bool(known) or not entries)
 
 
 def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
-    fields = _fields(entry)
+    fields = fields_of(entry)
     raw = _raw(fields.get("bytes"))
     return TokenLogprob(
         text=_text(fields.get("token"), raw),
@@ -129,7 +149,7 @@ def _candidates(top: object) -> tuple[Candidate, ...]:
         )
     if isinstance(top, (list, tuple)):
         return distinct(
-            candidate for entry in top if (candidate := _candidate(_fields(entry))) is not None
+            candidate for entry in top if (candidate := _candidate(fields_of(entry))) is not None
         )
     return ()
 
@@ -140,16 +160,6 @@ def _candidate(fields: Mapping[str, Any]) -> Candidate | None:
         return None
     raw = _raw(fields.get("bytes"))
     return Candidate(_text(fields.get("token"), raw), logprob, raw)
-
-
-def _fields(entry: object) -> Mapping[str, Any]:
-    """A dict as it is, any other object's attributes, without running code of the object's own."""
-    if isinstance(entry, dict):
-        return entry
-    try:
-        return cast("dict[str, Any]", object.__getattribute__(entry, "__dict__"))
-    except AttributeError:
-        return {}
 
 
 def _text(value: object, raw: bytes | None = None) -> str:
@@ -163,6 +173,6 @@ def _raw(value: object) -> bytes | None:
     if not isinstance(value, (list, tuple)):
         return None
     try:
-        return bytes(value)
+        return bytes(value) or None  # some servers write an empty list for "not known"
     except (TypeError, ValueError, OverflowError):
         return None

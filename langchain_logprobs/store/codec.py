@@ -17,8 +17,11 @@ from typing import Any
 from uuid import UUID
 
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
+from langchain_logprobs.core.fields import FieldConfidence, Fields
+from langchain_logprobs.core.labels import LabelConfidence
 from langchain_logprobs.core.model import Candidate, Completion, ModelCall, RunTree, TokenLogprob
 from langchain_logprobs.core.report import CallReport, SequenceConfidence
+from langchain_logprobs.core.tools import ToolConfidence
 
 _DEPTH = 40
 """Nesting of metadata beyond which only the type is kept; it could hold itself."""
@@ -32,11 +35,14 @@ _KINDS: Mapping[str, Callable[..., Any]] = {
         Candidate,
         Completion,
         Confidence,
+        FieldConfidence,
+        LabelConfidence,
         ModelCall,
         RunTree,
         SequenceConfidence,
         TokenLogprob,
         TokenMeasures,
+        ToolConfidence,
     )
 }
 """The values that are read back as themselves."""
@@ -115,6 +121,8 @@ def _tagged(value: Any, columns: list[bytes], depth: int) -> Any:
     match value:
         case tuple():
             return {"$tuple": [_plain(item, columns, depth + 1) for item in value]}
+        case Fields():
+            return {"$fields": _plain(list(value.every_field), columns, depth + 1)}
         case Mapping():
             pairs = [_plain(list(pair), columns, depth + 1) for pair in list(value.items())]
             return {"$mapping": pairs}
@@ -218,6 +226,8 @@ def _untagged(tag: str, inner: Any, columns: _Columns) -> Any:
             return tuple(_value(inner, columns))
         case "mapping":
             return {key: item for key, item in _value(inner, columns)}  # noqa: C416 - may be a tuple's
+        case "fields":
+            return Fields(_value(inner, columns))
         case "set":
             return frozenset(_value(inner, columns))
         case "bytes":

@@ -46,7 +46,7 @@ Row = tuple[Any, ...]
 def call_row(report: CallReport) -> Row:
     """What of a call can be listed, sorted and searched."""
     call, confidence = report.call, report.confidence
-    lowest = getattr(getattr(report, "fields", None), "lowest", None)
+    lowest = report.lowest_field
     return (
         str(call.run_id),
         str(call.root_run_id),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_p
 from langchain_logprobs.core.confidence import FLOOR
 from langchain_logprobs.core.model import ModelCall, TokenLogprob
 from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.telemetry import names
 
 _HIGH = 0.9
@@ -49,7 +50,12 @@ class Metrics:
         return first
 
     def record_call(
-        self, report: CallReport, context: Context, metric_attributes: tuple[str, ...] = ()
+        self,
+        report: CallReport,
+        context: Context,
+        *,
+        metric_attributes: Sequence[str] = (),
+        metric_fields: Sequence[str] = (),
     ) -> None:
         """Records a call, inside `context`, so that exemplars point at its LLM span."""
         dimensions = {**call_dimensions(report.call), **_chosen(report.call, metric_attributes)}
@@ -68,6 +74,9 @@ class Metrics:
         tokens = (token for answer in report.call.completions for token in answer.tokens)
         for band, count in Tally(_band(token, report.low_token) for token in tokens).items():
             self._add(names.TOKENS, count, {**dimensions, names.METRIC_BAND: band}, context)
+        fields = self._histograms[names.FIELD_UNCERTAINTY]
+        for path, uncertainty in _allowed(report, metric_fields):
+            fields.record(uncertainty, {**dimensions, names.METRIC_FIELD: path}, context)
 
     def record_tree(self, report: TreeReport, context: Context) -> None:
         """Records a root run by its least certain call."""
@@ -124,7 +133,16 @@ def provider_name(provider: str | None) -> str | None:
     return None if provider is None else names.PROVIDERS.get(provider, provider)
 
 
-def _chosen(call: ModelCall, keys: tuple[str, ...]) -> dict[str, Any]:
+def _allowed(report: CallReport, patterns: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """The uncertainty of the values that may be metrics, by the pattern that allows them."""
+    for field in report.every_field if patterns else ():
+        uncertainty = field.confidence.uncertainty
+        pattern = field.path if field.path in patterns else pattern_of(field.path)
+        if uncertainty is not None and pattern in patterns:
+            yield pattern, uncertainty
+
+
+def _chosen(call: ModelCall, keys: Sequence[str]) -> dict[str, Any]:
     return {
         key: value
         for key in keys

@@ -41,16 +41,16 @@ const DATE = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "
 export const when = (ns) => DATE.format(new Date(ns / 1e6));
 
 /** A bar with its number; and a word, so that it does not hang on colour. */
-export function meter(value, low) {
+export function meter(value, low, words = low ? "unsure" : "sure") {
   if (value === null || value === undefined) return el("span", { class: "dim" }, "no confidence");
   const fill = el("span", { class: `fill h${band(value) ?? "ok"}` });
   fill.style.width = `${100 * value}%`;
   return el(
     "span", { class: "meter" },
-    el("span", { class: "mark", title: low ? "unsure" : "sure" }, low ? "▼" : "▲"),
+    el("span", { class: "mark", title: words }, low ? "▼" : "▲"),
     el("span", { class: "track", "aria-hidden": "true" }, fill),
     el("span", { class: "number" }, value.toFixed(2)),
-    el("span", { class: "hidden-text" }, low ? "unsure" : "sure"),
+    el("span", { class: "hidden-text" }, words),
   );
 }
 

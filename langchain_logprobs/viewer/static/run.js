@@ -97,18 +97,22 @@ function chooser(sequences, show) {
 }
 
 function answer(report, sequence, windows, open) {
-  const fields = sequence.index === 0 && sequence.channel === "content" ? report.fields.filter((of) => of.leaf) : [];
+  const isHeadline = sequence.index === 0 && sequence.channel === "content";
+  const fields = isHeadline ? report.fields.filter((of) => of.leaf) : [];
   const heat = new Heat(sequence.tokens, report.low_token, { moved: (index) => strip.mark(index) });
   const strip = makeStrip(sequence.tokens, windows, report.low_token, (index) => {
     heat.box.focus({ preventScroll: true });
     heat.move(index);
   });
   open.push(heat, strip);
+  const beside = [];
+  if (fields.length) beside.push(fieldTable(fields, heat));
+  if (isHeadline && Object.keys(report.labels).length) beside.push(labelTable(report.labels, heat));
   return [
     strip.canvas,
-    windows.length ? el("p", { class: "dim under-strip" }, `⎵ uncertain: ${windows.map(([a, b]) => `tokens ${a}–${b}`).join(", ")}`) : null,
+    windows.length ? el("p", { class: "dim under-strip" }, `Bracketed: uncertain as a whole, ${windows.map(([a, b]) => `tokens ${a}–${b}`).join(", ")}`) : null,
     legend(report.low_token),
-    el("div", { class: fields.length ? "beside" : "" }, heat.box, fields.length ? fieldTable(fields, heat) : null),
+    el("div", { class: beside.length ? "beside" : "" }, heat.box, beside.length ? el("div", {}, ...beside) : null),
   ].filter(Boolean);
 }
 
@@ -117,6 +121,15 @@ function legend(lowToken) {
     ...[...Array(9).keys()].map((n) => el("span", { class: `h${n}` }, String(10 * n))), el("span", {}, "90 and up "),
     el("span", { class: "low" }, `under ${percent(lowToken)}`), " ", el("span", { class: "none" }, "no number"),
     el("span", { class: "keys" }, " ← → tokens, n p guesses"));
+}
+
+function labelTable(labels, heat) {
+  return el(
+    "div", { class: "fields labels", role: "group", "aria-label": "Labels" },
+    ...Object.entries(labels).map(([path, of]) => el("div", { class: "label", onpointerenter: () => heat.mark(...of.tokens), onpointerleave: () => heat.mark(0, 0) },
+      el("h2", {}, "Label ", el("code", {}, safe(path)), el("small", { class: "dim" }, ` all of them ${percent(of.label_mass)}`)),
+      ...Object.entries(of.probabilities).map(([name, p]) => el("div", { class: "field" }, el("span", {}, name === of.chosen ? `▸ ${safe(name)}` : safe(name)), meter(p, name !== of.chosen, name === of.chosen ? "chosen" : "not chosen"))))),
+  );
 }
 
 function fieldTable(fields, heat) {
