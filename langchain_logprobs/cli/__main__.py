@@ -8,9 +8,11 @@ import sys
 def main() -> None:
     """Runs the command line, or says what to install for it."""
     try:
-        from langchain_logprobs.cli.app import run  # noqa: PLC0415 - it may not be installed
+        import rich  # noqa: F401, PLC0415 - it may not be installed
+
+        from langchain_logprobs.cli.app import run  # noqa: PLC0415 - neither may this
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in ("typer", "click", "rich"):
+        if (missing.name or "").partition(".")[0] not in ("click", "rich"):
             raise
         sys.exit(
             f"langchain-logprobs needs {missing.name} for its command line:\n"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import typer
+import click
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -71,7 +71,7 @@ def compare_runs(
     described = [_side(name, runs) for name, runs in zip(names, sides, strict=True)]
     difference = differ(a, b)
     if as_json:
-        typer.echo(json.dumps({"sides": [*map(asdict, described)], **asdict(difference)}))
+        click.echo(json.dumps({"sides": [*map(asdict, described)], **asdict(difference)}))
         return
     out = console()
     out.print(_figures(described))

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-import typer
+import click
 from rich.table import Table
 from rich.text import Text
 
@@ -84,11 +84,11 @@ def examine(store: Path | None, base_url: str | None, model: str | None, *, as_j
         *span_owner(_version),
     ]
     if as_json:
-        typer.echo(json.dumps([asdict(of) for of in findings]))
+        click.echo(json.dumps([asdict(of) for of in findings]))
     else:
         console().print(_table(findings))
     if any(of.verdict == "problem" for of in findings):
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def packages() -> Iterator[Finding]:

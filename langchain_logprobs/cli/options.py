@@ -6,10 +6,7 @@ import os
 import re
 import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,24 +15,6 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _WIDE = 160
 """Columns where there is no terminal: lines in a pipe are not to be cut at 80."""
-
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store",
-        "-s",
-        metavar="FILE",
-        help="The store. Default: LANGCHAIN_LOGPROBS_STORE, or langchain_logprobs.db here.",
-        show_default=False,
-    ),
-]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Runs of this model.")]
-NodeOption = Annotated[str | None, typer.Option("--node", help="Runs of this LangGraph node.")]
-SinceOption = Annotated[
-    str | None,
-    typer.Option("--since", metavar="WHEN", help="Runs since: 30m, 2h, 7d, or 2026-11-20."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
 
 class Failure(Exception):  # noqa: N818 - it is an outcome, told to the user in one line

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric, MetricsData
 from rich import box
 from rich.bar import Bar
 from rich.cells import cell_len
@@ -28,6 +27,7 @@ from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import names
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import Metric, MetricsData
     from opentelemetry.sdk.trace import ReadableSpan
 
 HEAT = (
@@ -393,6 +393,8 @@ def _point_label(metric: Metric, attributes: Mapping[str, object] | None) -> Tex
 
 
 def _point(point: object) -> Iterator[str]:
+    from opentelemetry.sdk.metrics.export import HistogramDataPoint  # noqa: PLC0415 - 0.2 s
+
     if isinstance(point, HistogramDataPoint):
         yield f"{point.count:,}"
         yield from (f"{value:.2f}" for value in (point.sum / point.count, point.min, point.max))

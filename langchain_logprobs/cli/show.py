@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import typer
+import click
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -31,7 +31,7 @@ def show_run(store: Path | None, run: str, doubtful: int, *, as_json: bool) -> N
     found = stored.resolve(run)
     report = stored.report(found.run_id)
     if as_json:
-        typer.echo(json.dumps(plain_report(report)))
+        click.echo(json.dumps(plain_report(report)))
         return
     out = console()
     for part in _parts(stored, found, report, doubtful):
