@@ -22,9 +22,9 @@ _DOUBTFUL = 6
 _ALTERNATIVES = 5
 
 _BANDS = "".join(f".lclp .h{n}{{background:var(--h{n});color:var(--i{n})}}" for n in range(9))
-_DARK = "{--ink:#e6e6e6;--dim:#a0a0a0;--line:#444;--bar:#7aa2f7;" + ramp(DARK, DARK_INK) + "}"
+_DARK = "{--ink:#e6e6e6;--dim:#a0a0a0;--line:#444;--bar:#41576b;" + ramp(DARK, DARK_INK) + "}"
 STYLE: Final = (
-    ".lclp{--ink:#1a1a1a;--dim:#5f5f5f;--line:#d0d0d0;--bar:#3b5bdb;"
+    ".lclp{--ink:#1a1a1a;--dim:#5f5f5f;--line:#d0d0d0;--bar:#9fb4c7;"
     + ramp(LIGHT, LIGHT_INK)
     + "color:var(--ink);font:14px/1.5 system-ui,sans-serif;max-width:60em}"
     + "@media (prefers-color-scheme:dark){.lclp"
@@ -33,14 +33,14 @@ STYLE: Final = (
     + "[data-jp-theme-light=false] .lclp,.vscode-dark .lclp"
     + _DARK
     + "[data-jp-theme-light=true] .lclp,.vscode-light .lclp{--ink:#1a1a1a;--dim:#5f5f5f;"
-    + "--line:#d0d0d0;--bar:#3b5bdb;"
+    + "--line:#d0d0d0;--bar:#9fb4c7;"
     + ramp(LIGHT, LIGHT_INK)
     + "}"
     + _BANDS
     + ".lclp .heat{font:14px/1.9 ui-monospace,monospace;white-space:pre-wrap;"
     "overflow-wrap:anywhere;max-height:30em;overflow:auto;margin:.6em 0}"
     ".lclp .heat span{border-radius:2px}"
-    ".lclp .low{text-decoration:underline 2px}"
+    ".lclp .low{text-decoration:underline 2px var(--ink)}"
     ".lclp .none{text-decoration:underline dotted}"
     ".lclp .dim{color:var(--dim)}"
     ".lclp b{font-size:1.15em}"
@@ -50,7 +50,10 @@ STYLE: Final = (
     ".lclp td.n{text-align:right;font-variant-numeric:tabular-nums}"
     ".lclp code{font-family:ui-monospace,monospace;white-space:pre-wrap;background:none;"
     "color:inherit}"
-    ".lclp meter{width:7em;vertical-align:middle}"
+    ".lclp .track{display:inline-block;width:7em;height:.7em;border-radius:3px;overflow:hidden;"
+    "box-shadow:inset 0 0 0 1px var(--line)}.lclp .fill{display:block;height:100%}"
+    ".lclp .sure{background:var(--bar)}"
+    ".lclp summary{white-space:nowrap;overflow:hidden;text-overflow:ellipsis;cursor:pointer}"
     ".lclp .key span{padding:0 .45em}"
 )
 
@@ -94,7 +97,7 @@ def _call(report: CallReport) -> Iterator[str]:
 
 
 def _headline(report: CallReport) -> str:
-    return f"{_sure(report)} {_text(' '.join(report.text.split())[:100]) or '<i>no text</i>'}"
+    return f"{_sure(report)} · {_text(' '.join(report.text.split())[:100]) or '<i>no text</i>'}"
 
 
 def _sure(report: CallReport) -> str:
@@ -102,7 +105,9 @@ def _sure(report: CallReport) -> str:
     if value is None:
         return f"<b>?</b> no confidence: {_text(report.unavailable or 'unknown')}"
     mark = "▼ unsure" if report.low else "▲ sure"
-    return f'<meter min="0" max="1" value="{value:.4f}"></meter> <b>{value:.2f}</b> {mark}'
+    step = band(value)
+    fill = f'<span class="fill {"sure" if step is None else f"h{step}"}" style="width:{value:.1%}">'
+    return f'<span class="track">{fill}</span></span> <b>{value:.2f}</b> {mark}'
 
 
 def _figures(report: CallReport) -> str:
@@ -153,7 +158,7 @@ def _key(report: CallReport) -> str:
 def _doubtful(report: CallReport) -> str:
     ranked = sorted(enumerate(report.tokens), key=lambda of: _odds(of[1]))
     rows = [
-        f'<tr><td class="n">{index}</td><td><code>{_text(token.text)}</code></td>'
+        f'<tr><td class="n">{index}</td><td>{_quoted(token.text)}</td>'
         f'<td class="n">{_percent(_probability(token))}</td>'
         f"<td>{_listed(_alternatives(token))}</td></tr>"
         for index, token in islice(ranked, _DOUBTFUL)
@@ -166,9 +171,7 @@ def _doubtful(report: CallReport) -> str:
 
 
 def _listed(candidates: Iterable[Candidate]) -> str:
-    return ", ".join(
-        f"<code>{_text(of.text)}</code> {_percent(_probability(of))}" for of in candidates
-    )
+    return " · ".join(f"{_quoted(of.text)}&nbsp;{_percent(_probability(of))}" for of in candidates)
 
 
 def _fields(report: CallReport) -> str:
@@ -203,6 +206,10 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None, unit: str = "") -> str | None:
     return None if value is None else f"{value:.2f}{unit}"
+
+
+def _quoted(text: str) -> str:
+    return f"<code>“{escape(safe(text).replace(chr(10), ''))}”</code>"
 
 
 def _text(text: str) -> str:

@@ -33,10 +33,18 @@ export const oneLine = (text) => safe(text.trim().replace(/\s+/g, " "));
 
 export function duration(ns) {
   const seconds = ns / 1e9;
+  if (seconds >= 100) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
   return seconds >= 1 ? `${seconds.toFixed(2)} s` : `${Math.round(seconds * 1000)} ms`;
 }
 
 // Swedish dates are ISO's: they sort as they read, and read the same everywhere.
+const TIME = new Intl.DateTimeFormat("sv-SE", { timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" });
+
+/** Ticks of a time axis, in seconds: times within a day, else days. */
+export const ticks = (splits, span) =>
+  splits.map((of) => (span < 86400 ? TIME.format(of * 1000).slice(0, span < 600 ? 8 : 5) : DAY.format(of * 1000)));
+
 const DATE = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 export const when = (ns) => DATE.format(new Date(ns / 1e6));
 

@@ -1,5 +1,5 @@
 // Confidence over time: the median of each model, and its middle half as a band.
-import { ask, el, safe } from "./dom.js";
+import { ask, el, safe, ticks, when } from "./dom.js";
 
 // Okabe and Ito's colours, told apart by every kind of eye; dashes and marks tell them apart as well.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
@@ -41,7 +41,7 @@ function options(models, width) {
   const ink = style.getPropertyValue("--dim").trim();
   const line = style.getPropertyValue("--line").trim();
   const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
-  const series = [{}];
+  const series = [{ label: "Time", value: (_, at) => (at === null ? "–" : when(at * 1e9)) }];
   const bands = [];
   models.forEach((model, index) => {
     const colour = COLOURS[index];
@@ -54,7 +54,7 @@ function options(models, width) {
   return {
     width, height: 170, series, bands,
     scales: { y: { range: [0, 1] } },
-    axes: [axis, { ...axis, size: 44, values: (_, ticks) => ticks.map((of) => of.toFixed(1)) }],
+    axes: [{ ...axis, space: 90, values: (chart, splits) => ticks(splits, chart.scales.x.max - chart.scales.x.min) }, { ...axis, size: 44, values: (_, ticks) => ticks.map((of) => of.toFixed(1)) }],
     cursor: { drag: { x: false, y: false } },
   };
 }
