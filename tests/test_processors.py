@@ -26,7 +26,6 @@ from langchain_logprobs.core.processors import MASK, likelihood
 from langchain_logprobs.core.report import CallReport, Report, TreeReport, call_report, tree_report
 from langchain_logprobs.testing import token
 
-
 ROOT = UUID(int=1)
 
 

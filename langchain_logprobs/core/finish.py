@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
 from langchain_logprobs.core.report import Unavailable
-from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of, read_tokens
+from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of, read_tokens, tokens_at
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
@@ -109,13 +109,30 @@ def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
     tokens: list[TokenLogprob] = []
     unreadable = False
     for at_ns, _, chunk, logprobs in events:
-        read = _read(_payloads(chunk, logprobs), shapes)
-        unreadable = unreadable or read.unreadable
-        tokens += [
-            TokenLogprob(of.text, of.logprob, of.raw, of.candidates, of.channel, at_ns)
-            for of in read.tokens
-        ]
+        info = getattr(chunk, "generation_info", None)
+        first = info.get("logprobs") if type(info) is dict else None
+        # Almost every chunk has them there, so the other places are looked for only if not.
+        read = tokens_at(at_ns, first, shapes) if first else None
+        if not read:
+            read = _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
+        if read:
+            tokens += read
+        else:
+            unreadable = unreadable or read is None
     return _Read(tuple(tokens), unreadable)
+
+
+def _first_tokens(
+    at_ns: int, payloads: Iterable[object], shapes: Sequence[Shape]
+) -> tuple[TokenLogprob, ...] | None:
+    """The tokens of the first payload that has any; `None` if there are none and one is unread."""
+    found: tuple[TokenLogprob, ...] | None = ()
+    for payload in payloads:
+        tokens = tokens_at(at_ns, payload, shapes)
+        if tokens:
+            return tokens
+        found = None if tokens is None else found
+    return found
 
 
 def _read(payloads: Iterable[object], shapes: Sequence[Shape]) -> _Read:

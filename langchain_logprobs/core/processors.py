@@ -12,8 +12,10 @@ from operator import itemgetter
 from uuid import UUID
 
 from langchain_logprobs.core.confidence import identity
+from langchain_logprobs.core.fields import FieldConfidence
 from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
 from langchain_logprobs.core.report import CallReport, Processor, Report
+from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import pieces
 
 MASK = "▮"
@@ -66,7 +68,7 @@ def sample(rate: float) -> Processor:
 def keep_lowest(count: int) -> Processor:
     """A processor that keeps, of each completion, the `count` least likely tokens, in order.
 
-    The report's measures stay those of all tokens.
+    The report's measures stay those of all tokens, and its fields no longer say which are theirs.
 
     Args:
         count: How many tokens; at least 0.
@@ -82,7 +84,12 @@ def keep_lowest(count: int) -> Processor:
         kept = sorted(nsmallest(count, range(len(tokens)), key=lambda at: likelihood(tokens[at])))
         return replace(completion, tokens=tuple(tokens[at] for at in kept))
 
-    return _on_calls(lambda report: _with_completions(report, lowest))
+    def fewer(report: CallReport) -> CallReport:
+        completions = tuple(map(lowest, report.call.completions))
+        call = replace(report.call, completions=completions)
+        return replace(_with_fields(report, _without_places), call=call)
+
+    return _on_calls(fewer)
 
 
 def likelihood(token: TokenLogprob) -> float:
@@ -108,27 +115,53 @@ def _on_calls(change: Callable[[CallReport], CallReport]) -> Processor:
 def _with_completions(
     report: CallReport, change: Callable[[Completion], Completion], *, hide_metadata: bool = False
 ) -> CallReport:
+    """The report with its completions redacted, and its fields if anything was hidden."""
     completions = tuple(map(change, report.call.completions))
     if completions != report.call.completions:
-        report = _without_values(report)
+        report = _with_fields(_without_labels(report), _masking(report.known_paths))
     call = replace(report.call, completions=completions)
     if hide_metadata:
         call = replace(call, metadata={}, parameters=_numbers(call.parameters))
     return replace(report, call=call)
 
 
-def _without_values(report: CallReport) -> CallReport:
-    """The report without what its fields say; which label was chosen is the answer itself."""
-    tools = (
+def _with_fields(
+    report: CallReport, change: Callable[[FieldConfidence], FieldConfidence]
+) -> CallReport:
+    tools = tuple(
         replace(
             tool,
-            chosen=None if tool.chosen is None else replace(tool.chosen, value=None),
-            arguments=tool.arguments.without_values(),
-            labels={},
+            chosen=None if tool.chosen is None else change(tool.chosen),
+            arguments=tool.arguments.map(change),
         )
         for tool in report.tools
     )
-    return replace(report, fields=report.fields.without_values(), labels={}, tools=tuple(tools))
+    low = tuple(map(change, report.low_fields))
+    return replace(report, fields=report.fields.map(change), tools=tools, low_fields=low)
+
+
+def _without_labels(report: CallReport) -> CallReport:
+    """The report without its labels: which one was chosen is what the answer says."""
+    return replace(
+        report, labels={}, tools=tuple(replace(tool, labels={}) for tool in report.tools)
+    )
+
+
+def _masking(known: frozenset[str]) -> Callable[[FieldConfidence], FieldConfidence]:
+    """Hides what a field says, and its path too where that holds keys of the model's own."""
+    masks: dict[str, str] = {}
+
+    def masked(field: FieldConfidence) -> FieldConfidence:
+        path = field.path
+        if not {path, pattern_of(path)} & known and path != "$":
+            path = masks.setdefault(path, f"$.{MASK}{len(masks) + 1}")
+        return replace(field, value=None, path=path)
+
+    return masked
+
+
+def _without_places(field: FieldConfidence) -> FieldConfidence:
+    return replace(field, tokens=range(0))
 
 
 def _numbers(parameters: object) -> dict[str, object]:

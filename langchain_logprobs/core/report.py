@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Literal
 
-from langchain_logprobs.core.confidence import Confidence, confidence_of
+from langchain_logprobs.core.confidence import (
+    Confidence,
+    TokenMeasures,
+    confidence_of,
+    measure,
+)
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences, labels_in
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
@@ -56,6 +61,25 @@ class SequenceConfidence:
     confidence: Confidence
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The measures of a call's tokens, taken once for all who ask.
+
+    Attributes:
+        tokens: The tokens that were measured. As long as they are held here, no others are taken
+            for them.
+        measures: What was measured, in the same order.
+    """
+
+    tokens: tuple[TokenLogprob, ...] = ()
+    measures: tuple[TokenMeasures, ...] = ()
+
+    def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
+        """The measures of these tokens: taken anew for those that a processor has changed."""
+        known = dict(zip(map(id, self.tokens), self.measures, strict=True))
+        return [known.get(id(token)) or measure(token) for token in tokens]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
     """How sure a model was in one call: what hooks and sinks are handed.
@@ -69,6 +93,7 @@ class CallReport:
         low: Whether its confidence is under `low_response`; `False` if it has none.
         low_token: The probability under which a token counted as low.
         low_response: The confidence under which a response counts as low.
+        measured: The measures of its tokens, so that they need not be taken twice.
         fields: The values of a JSON answer, or the arguments of an only tool call, by path.
         labels: The labels that were asked for and found, by path.
         tools: The tool calls of the answer, each with its arguments.
@@ -84,6 +109,7 @@ class CallReport:
     low: bool = False
     low_token: float = 0.5
     low_response: float = 0.7
+    measured: Measured = field(default=Measured(), repr=False, compare=False)
     fields: Fields = field(default_factory=Fields)
     labels: Mapping[str, LabelConfidence] = field(default_factory=dict)
     tools: tuple[ToolConfidence, ...] = ()
@@ -185,10 +211,15 @@ def call_report(
         thresholds: The confidence under which a value counts as low, by path or name.
         schemas: JSON schemas that the answer was asked to fill: their labels are looked for too.
     """
-    sequences = tuple(
-        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token))
+    parts = [
+        (index, channel, tokens)
         for index, completion in enumerate(call.completions)
         for channel, tokens in channels(completion)
+    ]
+    measures = [tuple(map(measure, tokens)) for _, _, tokens in parts]
+    sequences = tuple(
+        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token, measures=of))
+        for (index, channel, tokens), of in zip(parts, measures, strict=True)
     )
     headline = next(
         (of.confidence for of in sequences if (of.completion, of.channel) == (0, "content")),
@@ -207,6 +238,10 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
+        measured=Measured(
+            tuple(chain.from_iterable(tokens for _, _, tokens in parts)),
+            tuple(chain.from_iterable(measures)),
+        ),
         fields=fields,
         labels=found,
         tools=tools,
@@ -224,7 +259,9 @@ def tree_report(
         tree=tree,
         calls=tuple(calls),
         confidence=confidence_of(
-            (token for report in known for token in report.tokens), low_token=low_token
+            (token for report in known for token in report.tokens),
+            low_token=low_token,
+            measures=[of for report in known for of in report.measured.of(report.tokens)],
         ),
         weakest=min(known, key=_confidence, default=None),
         omitted=omitted,
@@ -233,6 +270,8 @@ def tree_report(
 
 def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, ...]]]:
     """The completion's tokens by channel, each in order; channels without tokens are left out."""
+    if all(token.channel == "content" for token in completion.tokens):  # almost always
+        return [("content", completion.tokens)] if completion.tokens else []
     by_channel = sorted(completion.tokens, key=_channel)
     return [(channel, tuple(tokens)) for channel, tokens in groupby(by_channel, key=_channel)]
 

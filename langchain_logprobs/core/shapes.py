@@ -8,15 +8,20 @@ A reader takes whatever a provider sent and gives its tokens, or `None` for "not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import Any, cast
 
 from langchain_logprobs.core.confidence import distinct, sound_logprob
-from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
+from langchain_logprobs.core.model import CENSORED, Candidate, Channel, TokenLogprob
 
 Shape = Callable[[object], Iterable[TokenLogprob] | None]
 """A payload reader; `None` means "not my shape"."""
 
+_CANDIDATE = partial(tuple.__new__, Candidate)
+"""`Candidate._make`, in half the time."""
+_HELD_BACK = frozenset({"reasoning_content", "tokens"})
+"""Keys of other shapes, or of a channel, with which content is not all there is to read."""
 _CHANNELS: tuple[tuple[str, Channel], ...] = (
     ("reasoning_content", "reasoning"),
     ("content", "content"),
@@ -122,21 +127,65 @@ def _read_nothing(payload: object) -> Iterable[TokenLogprob] | None:
     return () if fields and all(of is None for of in fields.values()) else None
 
 
+def tokens_at(
+    at_ns: int, payload: object, shapes: Sequence[Shape] = SHAPES
+) -> tuple[TokenLogprob, ...] | None:
+    """What `read_tokens` gives, with the time at which it arrived."""
+    plain = _plain_tokens(payload, at_ns) if shapes[0] is SHAPES[0] else None
+    if plain is not None:
+        return plain
+    tokens = read_tokens(payload, shapes)
+    return tokens and tuple(
+        TokenLogprob(of.text, of.logprob, of.raw, of.candidates, of.channel, at_ns) for of in tokens
+    )
+
+
+def _plain_tokens(payload: object, at_ns: int) -> tuple[TokenLogprob, ...] | None:
+    """What most chunks of most streams hold: content in OpenAI's shape, with nothing unusual.
+
+    The same as `read_channels` gives, in half the time; `None` wherever the two could differ.
+    """
+    if type(payload) is not dict or not _HELD_BACK.isdisjoint(payload) or payload.get("refusal"):
+        return None
+    entries = payload.get("content")
+    if type(entries) is not list:
+        return None
+    tokens = [_plain_token(entry, at_ns) for entry in entries]
+    return None if None in tokens else cast("tuple[TokenLogprob, ...]", tuple(tokens))
+
+
+def _plain_token(entry: object, at_ns: int) -> TokenLogprob | None:
+    if type(entry) is not dict:
+        return None
+    try:
+        text, logprob, raw = entry["token"], entry["logprob"], bytes(entry["bytes"])
+        top = entry["top_logprobs"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if type(text) is not str or type(logprob) is not float or type(entry["bytes"]) is not list:
+        return None
+    if not CENSORED < logprob <= 0 or "\\x" in text:
+        return None
+    listed = _candidates(top) if top else ()
+    return TokenLogprob(text, logprob + 0.0, raw, listed, "content", at_ns)
+
+
 def _are_entries(entries: Sequence[object]) -> bool:
     """Whether these are token entries; a single one may be missing, but not all."""
     known = [fields_of(entry) for entry in entries if entry is not None]
     return all("logprob" in entry for entry in known) and (bool(known) or not entries)
 
 
-def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
+def _token(entry: object, channel: Channel = "content", at_ns: int | None = None) -> TokenLogprob:
     fields = fields_of(entry)
-    raw = _raw(fields.get("bytes"))
+    raw, top = _raw(fields.get("bytes")), fields.get("top_logprobs")
     return TokenLogprob(
-        text=_text(fields.get("token"), raw),
-        logprob=sound_logprob(fields.get("logprob")),
-        raw=raw,
-        candidates=_candidates(fields.get("top_logprobs")),
-        channel=channel,
+        _text(fields.get("token"), raw),
+        sound_logprob(fields.get("logprob")),
+        raw,
+        _candidates(top) if top else (),
+        channel,
+        at_ns,
     )
 
 
@@ -147,11 +196,34 @@ def _candidates(top: object) -> tuple[Candidate, ...]:
             for text, value in top.items()
             if (logprob := sound_logprob(value)) is not None
         )
-    if isinstance(top, (list, tuple)):
-        return distinct(
-            candidate for entry in top if (candidate := _candidate(fields_of(entry))) is not None
-        )
-    return ()
+    if not isinstance(top, (list, tuple)):
+        return ()
+    return _plain_candidates(top) or distinct(
+        candidate for entry in top if (candidate := _candidate(fields_of(entry))) is not None
+    )
+
+
+def _plain_candidates(top: Sequence[Any]) -> tuple[Candidate, ...] | None:
+    """The candidates as OpenAI and most others list them: complete, in order, each once.
+
+    There are up to twenty a token, and all are read while the user waits for the end of the call.
+    """
+    listed, known, before = [], set(), 0.0
+    try:
+        for entry in top:
+            if type(entry) is not dict:
+                return None
+            text, logprob, raw = entry["token"], entry["logprob"], entry["bytes"]
+            if type(text) is not str or type(logprob) is not float or type(raw) is not list:
+                return None
+            if not CENSORED < logprob <= before or "\\x" in text:
+                return None
+            before, raw = logprob, bytes(raw)
+            known.add(raw)
+            listed.append(_CANDIDATE((text, logprob + 0.0, raw)))  # -0.0 would print as such
+    except (KeyError, TypeError, ValueError):
+        return None
+    return tuple(listed) if len(known) == len(listed) else None
 
 
 def _candidate(fields: Mapping[str, Any]) -> Candidate | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -12,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_provider
 
 from langchain_logprobs.core.confidence import FLOOR
-from langchain_logprobs.core.model import ModelCall, TokenLogprob
+from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.telemetry import names
@@ -42,11 +41,12 @@ class Metrics:
             for of in names.INSTRUMENTS
             if of.kind == "counter"
         }
-        self._failed = False
+        self._told: set[str] = set()
 
-    def first_failure(self) -> bool:
+    def is_first(self, kind: str) -> bool:
         """Whether this is the first time that somebody asks: what fails once fails often."""
-        first, self._failed = not self._failed, True
+        first = kind not in self._told
+        self._told.add(kind)
         return first
 
     def record_call(
@@ -71,8 +71,7 @@ class Metrics:
             if value is not None:
                 self._histograms[instrument].record(abs(value), dimensions, context)
         self._add(names.RESPONSES, 1, {**dimensions, **_verdict(report)}, context)
-        tokens = (token for answer in report.call.completions for token in answer.tokens)
-        for band, count in Tally(_band(token, report.low_token) for token in tokens).items():
+        for band, count in _bands(report):
             self._add(names.TOKENS, count, {**dimensions, names.METRIC_BAND: band}, context)
         fields = self._histograms[names.FIELD_UNCERTAINTY]
         for path, uncertainty in _allowed(report, metric_fields):
@@ -159,10 +158,16 @@ def _verdict(report: CallReport) -> dict[str, str]:
     return {names.METRIC_CONFIDENCE: "low" if report.low else "ok"}
 
 
-def _band(token: TokenLogprob, low_token: float) -> str:
-    if token.logprob is None:
-        return "missing"
-    probability = math.exp(token.logprob)
-    if probability < low_token:
-        return "low"
-    return "high" if probability >= max(_HIGH, low_token) else "medium"
+def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
+    """How many tokens are in each band of probability; bands without any are left out."""
+    logprobs = [token.logprob for of in report.call.completions for token in of.tokens]
+    known = [math.exp(logprob) for logprob in logprobs if logprob is not None]
+    low = sum([probability < report.low_token for probability in known])
+    high = sum([probability >= max(_HIGH, report.low_token) for probability in known])
+    counts = {
+        "high": high,
+        "medium": len(known) - low - high,
+        "low": low,
+        "missing": len(logprobs) - len(known),
+    }
+    return ((band, count) for band, count in counts.items() if count)

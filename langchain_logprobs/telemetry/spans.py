@@ -12,7 +12,7 @@ from heapq import nsmallest
 from itertools import count
 from typing import Literal, NamedTuple
 
-from langchain_logprobs.core.confidence import Confidence, measure
+from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
 from langchain_logprobs.core.processors import likelihood
 from langchain_logprobs.core.report import CallReport, TreeReport
@@ -50,30 +50,44 @@ class TokenSpan(NamedTuple):
         completion: The completion's place among those of the call.
         start_ns: When the token before it arrived; when the call started, for the first.
         end_ns: When it arrived itself. Not streamed: both are the end of the call.
-        text: What to show of it.
+        measures: Its measures.
+        text: What to show of it, where content may be sent.
         place: The bytes of the answer it wrote, from and to, where that is known.
         field: The path of the JSON value it wrote, if it wrote one whose name may be told.
     """
 
     token: TokenLogprob
+    measures: TokenMeasures
     at: int
     completion: int
     start_ns: int
     end_ns: int
-    text: str
+    text: str | None
     place: tuple[int, int] | None
     field: str | None = None
 
 
-def token_spans(report: CallReport, options: Options) -> tuple[list[TokenSpan], int]:
-    """The token spans of a call, in order, and how many the options leave out."""
+def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
+    """How many token spans a call will have, and how many the options leave out."""
+    every = sum(len(completion.tokens) for completion in report.call.completions)
+    wanted = every
+    if options.token_spans != "all":
+        tokens = (token for completion in report.call.completions for token in completion.tokens)
+        wanted = sum(_is_wanted(token, report.low_token, options) for token in tokens)
+    if options.max_token_spans is not None:
+        wanted = min(wanted, options.max_token_spans)
+    return wanted, every - wanted
+
+
+def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
+    """The token spans of a call, in order."""
     fields = _field_paths(report, options)
-    every = [
+    chosen = [
         span
         for index, completion in enumerate(report.call.completions)
-        for span in _completion_spans(report.call, completion, index, {} if index else fields)
+        for span in _completion_spans(report, completion, index, options, {} if index else fields)
+        if _is_wanted(span.token, report.low_token, options)
     ]
-    chosen = [span for span in every if _is_wanted(span.token, report.low_token, options)]
     if options.max_token_spans is not None and len(chosen) > options.max_token_spans:
         lowest = nsmallest(
             options.max_token_spans,
@@ -81,12 +95,12 @@ def token_spans(report: CallReport, options: Options) -> tuple[list[TokenSpan], 
             key=lambda at: likelihood(chosen[at].token),
         )
         chosen = [chosen[at] for at in sorted(lowest)]
-    return chosen, len(every) - len(chosen)
+    return chosen
 
 
 def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
     """The attributes of a token span."""
-    token, of = span.token, measure(span.token)
+    token, of = span.token, span.measures
     known = _present(
         {
             names.TOKEN_INDEX: span.at,
@@ -104,13 +118,12 @@ def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Att
             names.TOKEN_FIELD: span.field,
             names.TOKEN_BYTE_START: None if span.place is None else span.place[0],
             names.TOKEN_BYTE_END: None if span.place is None else span.place[1],
+            names.TOKEN_TEXT: span.text,
         }
     )
-    if options.capture_content:
-        known[names.TOKEN_TEXT] = span.text
-        if token.candidates:
-            known[names.TOKEN_CANDIDATES] = [of.text for of in token.candidates]
-            known[names.TOKEN_CANDIDATE_LOGPROBS] = [of.logprob for of in token.candidates]
+    if options.capture_content and token.candidates:
+        known[names.TOKEN_CANDIDATES] = tuple([of.text for of in token.candidates])
+        known[names.TOKEN_CANDIDATE_LOGPROBS] = tuple([of.logprob for of in token.candidates])
     return known
 
 
@@ -235,17 +248,22 @@ def _field_paths(report: CallReport, options: Options) -> dict[int, str]:
 
 
 def _completion_spans(
-    call: ModelCall, completion: Completion, index: int, fields: Mapping[int, str]
+    report: CallReport,
+    completion: Completion,
+    index: int,
+    options: Options,
+    fields: Mapping[int, str],
 ) -> Iterator[TokenSpan]:
     tokens = completion.tokens
     places = iter(_places(completion))
     in_content = count()
-    rows = zip(tokens, _times(call, tokens), pieces(tokens), strict=True)
-    for at, (token, (start_ns, end_ns), text) in enumerate(rows):
+    texts = pieces(tokens) if options.capture_content else [None] * len(tokens)
+    rows = zip(tokens, report.measured.of(tokens), _times(report.call, tokens), texts, strict=True)
+    for at, (token, measures, (start_ns, end_ns), text) in enumerate(rows):
         is_content = token.channel == "content"
         place = next(places, None) if is_content else None
         field = fields.get(next(in_content)) if is_content else None
-        yield TokenSpan(token, at, index, start_ns, end_ns, text, place, field)
+        yield TokenSpan(token, measures, at, index, start_ns, end_ns, text, place, field)
 
 
 def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[int, int]]:
