@@ -8,7 +8,7 @@ export function el(name, properties = {}, ...children) {
     else if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
     else made.setAttribute(key, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
   return made;
 }
 
@@ -55,10 +55,10 @@ export function meter(value, low, words = low ? "unsure" : "sure") {
   fill.style.width = `${100 * value}%`;
   return el(
     "span", { class: "meter" },
-    el("span", { class: "mark", title: words }, low ? "▼" : "▲"),
+    words && el("span", { class: "mark", title: words }, low ? "▼" : "▲"),
     el("span", { class: "track", "aria-hidden": "true" }, fill),
     el("span", { class: "number" }, value.toFixed(2)),
-    el("span", { class: "hidden-text" }, words),
+    words && el("span", { class: "hidden-text" }, words),
   );
 }
 

@@ -128,7 +128,7 @@ function labelTable(labels, heat) {
     "div", { class: "fields labels", role: "group", "aria-label": "Labels" },
     ...Object.entries(labels).map(([path, of]) => el("div", { class: "label", onpointerenter: () => heat.mark(...of.tokens), onpointerleave: () => heat.mark(0, 0) },
       el("h2", {}, "Label ", el("code", {}, safe(path)), el("small", { class: "dim" }, ` all of them ${percent(of.label_mass)}`)),
-      ...Object.entries(of.probabilities).map(([name, p]) => el("div", { class: "field" }, el("span", {}, name === of.chosen ? `▸ ${safe(name)}` : safe(name)), meter(p, name !== of.chosen, name === of.chosen ? "chosen" : "not chosen"))))),
+      ...Object.entries(of.probabilities).map(([name, p]) => el("div", { class: "field" }, el("span", {}, name === of.chosen ? `▸ ${safe(name)}` : safe(name)), meter(p, false, ""))))),
   );
 }
 
