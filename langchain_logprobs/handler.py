@@ -81,6 +81,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     Raises:
         SettingsError: A setting has a value it cannot have.
+        StoreError: The `store` asked for cannot be one.
 
     .. versionadded:: 0.1.0
     """
@@ -113,7 +114,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
                     tracer_provider=tracer_provider,
                     meter_provider=meter_provider,
                     options=_options(self.settings),
-                )
+                ),
+                *_stores(self.settings.store),
             ]
         self._delivery = Delivery(
             self.settings,
@@ -377,6 +379,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         )
         self._delivery.call(report, requested=call.requested)
         return report
+
+
+def _stores(path: str | None) -> list[Sink]:
+    if path is None:
+        return []
+    from langchain_logprobs.store import store_at  # noqa: PLC0415 - for who asks for one
+
+    return [store_at(path)]
 
 
 def _open_call(

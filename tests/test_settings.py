@@ -55,6 +55,8 @@ WRONG: list[tuple[str, Any]] = [
     ("idle_timeout", math.nan),
     ("idle_timeout", math.inf),
     ("idle_timeout", "600"),
+    ("store", 7),
+    ("store", ""),
     ("raise_errors", None),
 ]
 RIGHT: list[tuple[str, Any]] = [
@@ -70,6 +72,8 @@ RIGHT: list[tuple[str, Any]] = [
     ("max_tokens", 1),
     ("max_pending_spans", 0),
     ("idle_timeout", 0.1),
+    ("store", "runs.db"),
+    ("store", None),
     ("raise_errors", True),
 ]
 TEXTS: list[tuple[str, str, Any]] = [
@@ -89,6 +93,8 @@ TEXTS: list[tuple[str, str, Any]] = [
     ("max_tokens", "10", 10),
     ("max_pending_spans", "0", 0),
     ("idle_timeout", "1.5", 1.5),
+    ("store", "runs.db", "runs.db"),
+    ("store", "None", None),
     ("raise_errors", "on", True),
 ]
 

@@ -555,6 +555,19 @@ def test_the_stream_is_not_held_up_by_a_store_that_is_locked(
     assert StoredRuns(path).count() == 1
 
 
+def test_the_environment_gives_every_handler_the_same_store(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANGCHAIN_LOGPROBS_STORE", str(path))
+    model = ScriptedChatModel(answers=[answer(("yes", -0.1))])
+    for _ in range(3):
+        model.invoke("?", config={"callbacks": [LogprobsCallbackHandler()]})
+    model.invoke("?", config={"callbacks": [LogprobsCallbackHandler(sinks=())]})
+
+    assert store_at().close()
+    assert StoredRuns(path).count() == 3
+
+
 # What can be wrong with a store
 
 

@@ -2,7 +2,8 @@
 import { ask, el, safe, ticks, when } from "./dom.js";
 
 // Okabe and Ito's colours, told apart by every kind of eye; dashes and marks tell them apart as well.
-const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const ON_LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+const ON_DARK = ["#56b4e9", "#e69f00", "#00b283", "#cc79a7", "#f0e442", "#d55e00"];
 const DASHES = [[], [8, 4], [2, 3], [12, 3, 2, 3], [5, 5], [1, 5]];
 
 export function showTrend(box, filters) {
@@ -12,7 +13,7 @@ export function showTrend(box, filters) {
     const buckets = await ask("trend", rest).catch(() => []);
     chart?.destroy();
     chart = null;
-    const models = [...new Set(buckets.map((of) => of.model))].slice(0, COLOURS.length);
+    const models = [...new Set(buckets.map((of) => of.model))].slice(0, DASHES.length);
     const times = [...new Set(buckets.map((of) => of.start_ns))].sort((a, b) => a - b);
     box.replaceChildren();
     box.hidden = times.length < 2;
@@ -41,10 +42,11 @@ function options(models, width) {
   const ink = style.getPropertyValue("--dim").trim();
   const line = style.getPropertyValue("--line").trim();
   const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line } };
+  const colours = style.colorScheme === "dark" ? ON_DARK : ON_LIGHT;
   const series = [{ label: "Time", value: (_, at) => (at === null ? "–" : when(at * 1e9)) }];
   const bands = [];
   models.forEach((model, index) => {
-    const colour = COLOURS[index];
+    const colour = colours[index];
     const shared = { spanGaps: true, points: { show: true, size: 5 } };
     series.push({ ...shared, label: safe(model ?? "unknown model"), stroke: colour, width: 2, dash: DASHES[index], value: (_, v) => (v === null ? "–" : v.toFixed(2)) });
     for (const label of ["from", "to"])
