@@ -125,7 +125,9 @@ def test_characters_split_over_tokens_are_whole() -> None:
 
 
 def test_the_terminal_and_the_page_have_one_scale() -> None:
-    assert heat.LIGHT == render.HEAT
+    colours = [render.heat_style((of + 0.5) / 10).bgcolor for of in range(9)]
+
+    assert [of.name if of else None for of in colours] == list(heat.LIGHT)
 
 
 def test_the_scale_has_a_step_for_each_tenth_under_nine() -> None:

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_logprobs.core.confidence import identity, measure
+from langchain_logprobs.core.heat import LIGHT as HEAT
 from langchain_logprobs.core.model import Candidate, TokenLogprob
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import names
@@ -30,22 +31,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
     from opentelemetry.sdk.trace import ReadableSpan
 
-HEAT = (
-    "#a20519",
-    "#ba2700",
-    "#d14200",
-    "#e26000",
-    "#e58300",
-    "#e6a234",
-    "#e7bf69",
-    "#ebd999",
-    "#f3f1c7",
-)
-"""Background of a token with a probability under 10 %, under 20 %, ... under 90 %; above, none.
-
-Made in OKLab, from dark red over orange to pale yellow: neighbours are equally far apart (0.07) and
-each is lighter than the one before, so that the order shows in greyscale too.
-"""
 _LIGHT_TEXT_UP_TO = 3  # the first three are dark: white text has the better contrast there
 _BARS = "▁▂▃▄▅▆▇█"
 _UNDER = (Style(), Style(dim=True))

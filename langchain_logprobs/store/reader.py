@@ -208,9 +208,14 @@ class StoredRuns:
         query = query or Query()
         if query.up_to is None:  # what is written meanwhile must not shift the pages
             query = replace(query, up_to=self.last_seq())
+        condition, values = query.where()
+        statement = (
+            f"SELECT run_id, body FROM calls JOIN bodies USING (seq) WHERE {condition} "  # noqa: S608
+            f"ORDER BY {_ORDERS[query.sort]} LIMIT {_PAGE} OFFSET ?"
+        )
         offset = 0
-        while page := self.summaries(query, limit=_PAGE, offset=offset):
-            yield from (self.report(summary.run_id) for summary in page)
+        while page := self._rows(statement, [*values, offset]):
+            yield from (self._decoded(body, CallReport, run_id) for run_id, body in page)
             offset += _PAGE
 
     def tree(self, root_run_id: object) -> TreeReport:

@@ -9,6 +9,7 @@ const SORTS = {
 };
 const SINCE = { "": "any time", 3600: "the last hour", 86400: "the last day", 604800: "the last week", 2592000: "the last 30 days" };
 const PAGE = 200;
+const CHART_MS = 5000;
 
 export async function showList(main, wanted, { go, isCurrent }) {
   const filters = Object.fromEntries(FILTERS.filter((of) => wanted.get(of)).map((of) => [of, wanted.get(of)]));
@@ -17,10 +18,14 @@ export async function showList(main, wanted, { go, isCurrent }) {
   const list = new List(filters, known.seq);
   const fresh = el("button", { class: "fresh", hidden: true, onclick: () => follow() });
   const trend = el("section", { class: "trend", "aria-label": "Confidence over time" });
+  let drawn = Date.now();
   const follow = async () => {
     fresh.hidden = true;
     list.upTo = (await ask("choices")).seq;
     await list.reload();
+    // The chart reads every run there is: not twice a second.
+    if (Date.now() - drawn < CHART_MS) return;
+    drawn = Date.now();
     chart.reload();
   };
   main.replaceChildren(filterBar(filters, known, go), trend, el("div", { class: "count-line" }, list.count, fresh), list.head(), list.box);
