@@ -363,7 +363,7 @@ def _open_call(
         model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
-        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
         metadata=dict(metadata),
         parameters={
             key: parameters[key] for key in _KEPT_PARAMETERS if parameters.get(key) is not None

@@ -31,11 +31,13 @@ class Rule:
         fields: What to set.
         patch: The module in `patches` without which its package drops some or all logprobs.
         patch_needed: Whether it drops all of them.
+        tells: Whether callbacks are told of what is set; if not, the run's metadata is to say it.
     """
 
     fields: Fields
     patch: str | None = None
     patch_needed: bool = False
+    tells: bool = True
 
 
 def classes(model: object) -> Iterator[str]:
@@ -87,7 +89,13 @@ def _hugging_face(model: Any, top: int) -> Mapping[str, Any]:
             f"ChatHuggingFace over {type(inner).__name__} gives no logprobs: only over a "
             f"HuggingFaceEndpoint does it ask for them. {ALTERNATIVES}"
         )
-    return _chat(model, top)
+    # It has fields `logprobs` and `top_logprobs`, and sends neither.
+    return _in_model_kwargs(model, top)
+
+
+def _watsonx(model: Any, top: int) -> Mapping[str, Any]:
+    # When it is made, it copies its fields into what it sends; who sets them later sets nothing.
+    return {"params": {**(model.params or {}), **_chat(model, top)}}
 
 
 def _vertex_ai(model: Any, top: int) -> Mapping[str, Any]:
@@ -113,14 +121,14 @@ RULES: Mapping[str, Rule] = {
     "langchain_openai.BaseChatOpenAI": Rule(_openai_chat, patch="openai_responses"),
     "langchain_openai.BaseOpenAI": Rule(_completion),
     "langchain_together.ChatTogether": Rule(_together, patch="together_stream"),
-    "langchain_ollama.ChatOllama": Rule(_ollama, patch="ollama_v3"),
+    "langchain_ollama.ChatOllama": Rule(_ollama, patch="ollama_v3", tells=False),
     "langchain_groq.ChatGroq": Rule(_in_model_kwargs),
     "langchain_fireworks.ChatFireworks": Rule(_in_model_kwargs),
     "langchain_openrouter.ChatOpenRouter": Rule(_in_model_kwargs),
     "langchain_sambanova.ChatSambaNova": Rule(_in_model_kwargs),
-    "langchain_litellm.ChatLiteLLM": Rule(_in_model_kwargs, patch="litellm_stream"),
-    "langchain_huggingface.ChatHuggingFace": Rule(_hugging_face),
-    "langchain_ibm.ChatWatsonx": Rule(_chat),
+    "langchain_litellm.ChatLiteLLM": Rule(_in_model_kwargs, patch="litellm_stream", tells=False),
+    "langchain_huggingface.ChatHuggingFace": Rule(_hugging_face, tells=False),
+    "langchain_ibm.ChatWatsonx": Rule(_watsonx, tells=False),
     "langchain_google_vertexai.ChatVertexAI": Rule(_vertex_ai, patch="vertexai_stream"),
     "langchain_google_genai.ChatGoogleGenerativeAI": Rule(
         _google_genai, patch="google_genai", patch_needed=True

@@ -67,10 +67,12 @@ def with_logprobs(model: _Model, top_logprobs: int = 5, *, patch: bool = True) -
 
 def _switched_on(model: Any, top_logprobs: int, *, patch: bool) -> Any:
     rule = _rule(model)
-    fields = rule.fields(model, top_logprobs)
+    fields = dict(rule.fields(model, top_logprobs))
     if rule.patch is not None:
         _mend(model, rule, patch=patch)
-    return model.model_copy(update=dict(fields))
+    if not rule.tells:
+        fields["metadata"] = {**(model.metadata or {}), "logprobs": True}
+    return model.model_copy(update=fields)
 
 
 def _rule(model: object) -> Rule:

@@ -17,6 +17,8 @@ from langchain_logprobs.testing import ScriptedChatModel, answer
 
 KEY = SecretStr("none")
 INCLUDE = "message.output_text.logprobs"
+TOLD = {"metadata": {"logprobs": True}}
+"""How a run says that it asks, where its parameters do not."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +42,8 @@ class Stand(BaseModel):
     top_logprobs: Any = None
     logits_all: bool = True
     llm: Any = None
+    params: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
 
 
 def of(path: str, **fields: Any) -> Any:
@@ -63,7 +67,7 @@ def of(path: str, **fields: Any) -> Any:
             AzureOpenAI(azure_endpoint="http://localhost", api_version="1", api_key=KEY),
             {"logprobs": 5},
         ),
-        (ChatOllama(model="m"), {"logprobs": True, "top_logprobs": 5}),
+        (ChatOllama(model="m"), {"logprobs": True, "top_logprobs": 5} | TOLD),
         (ScriptedChatModel(answers=[answer("a")], logprobs=False), {"logprobs": True}),
         (of("langchain_groq.ChatGroq"), {"model_kwargs": {"logprobs": True, "top_logprobs": 5}}),
         (
@@ -74,7 +78,17 @@ def of(path: str, **fields: Any) -> Any:
             of("langchain_together.ChatTogether", extra_body={"a": 1}),
             {"logprobs": True, "extra_body": {"a": 1, "logprobs": 5}},
         ),
-        (of("langchain_ibm.ChatWatsonx"), {"logprobs": True, "top_logprobs": 5}),
+        (
+            of("langchain_ibm.ChatWatsonx", params={"seed": 1}),
+            {"params": {"seed": 1, "logprobs": True, "top_logprobs": 5}} | TOLD,
+        ),
+        (
+            of("langchain_litellm.ChatLiteLLM", metadata={"team": "a"}),
+            {
+                "model_kwargs": {"logprobs": True, "top_logprobs": 5},
+                "metadata": {"team": "a", "logprobs": True},
+            },
+        ),
         (of("langchain_google_vertexai.ChatVertexAI"), {"logprobs": 5}),
         (of("langchain_community.LlamaCpp"), {"logprobs": 5}),
         (
@@ -82,7 +96,7 @@ def of(path: str, **fields: Any) -> Any:
                 "langchain_huggingface.ChatHuggingFace",
                 llm=of("langchain_huggingface.HuggingFaceEndpoint"),
             ),
-            {"logprobs": True, "top_logprobs": 5},
+            {"model_kwargs": {"logprobs": True, "top_logprobs": 5}} | TOLD,
         ),
     ],
     ids=lambda value: type(value).__name__,
@@ -104,7 +118,7 @@ def test_a_copy_of_the_same_kind_asks_and_the_model_given_does_not(
     [
         (openai(), {"logprobs": True, "top_logprobs": 0}),
         (OpenAI(api_key=KEY), {"logprobs": 0}),
-        (ChatOllama(model="m"), {"logprobs": True, "top_logprobs": None}),
+        (ChatOllama(model="m"), {"logprobs": True, "top_logprobs": None} | TOLD),
         (of("langchain_google_vertexai.ChatVertexAI"), {"logprobs": True}),
         (of("langchain_together.ChatTogether"), {"logprobs": True, "extra_body": {"logprobs": 1}}),
     ],

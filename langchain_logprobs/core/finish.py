@@ -92,11 +92,16 @@ def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenL
 
 def asks_for_logprobs(*parameters: Mapping[str, Any]) -> bool:
     """Whether a model was asked for logprobs, in the words of whichever provider."""
-    return any(
-        given.get(name) not in (None, False)
-        for given in parameters
-        for name in ("logprobs", "top_logprobs", "response_logprobs")
-    ) or any("message.output_text.logprobs" in (given.get("include") or ()) for given in parameters)
+    inner = (given.get("model_kwargs") or {} for given in parameters)
+    return any(map(_asks, [*parameters, *inner]))
+
+
+def _asks(given: Mapping[str, Any]) -> bool:
+    values = [given.get(name) for name in ("logprobs", "top_logprobs", "response_logprobs")]
+    # 0 asks for the chosen token alone.
+    return any(value is not None and value is not False for value in values) or (
+        "message.output_text.logprobs" in (given.get("include") or ())
+    )
 
 
 def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
@@ -125,7 +130,7 @@ def _read(payloads: Iterable[object], shapes: Sequence[Shape]) -> _Read:
 
 def _payloads(generation: Any, logprobs: object = None) -> Iterator[object]:
     yield from _found(getattr(generation, "generation_info", None))
-    if logprobs is not None:
+    if logprobs is not None and not isinstance(logprobs, bool):  # LiteLLM's Router: the parameter
         yield logprobs
     yield from _found(_metadata(generation))
 

@@ -1,8 +1,9 @@
-"""LiteLLM streams: logprobs, which `langchain-litellm` takes over in `invoke` alone.
+"""LiteLLM: logprobs that `langchain-litellm` takes over in `invoke` alone, or nowhere.
 
-It makes its chunks of the piece of text alone, deep in a long loop. With this patch the loop hears
-of LiteLLM's chunks through one ear more, and tells of its own through one mouth more, where the
-logprobs are put in: the run manager it is handed is a stand-in that has both.
+`ChatLiteLLM` takes them over in `invoke`, `ChatLiteLLMRouter` not even there. Streams are read in a
+long loop that makes each chunk of the piece of text alone. With this patch the run manager it is
+handed is a stand-in, which listens to LiteLLM's pieces on their way in, and puts their logprobs
+into the chunks it is told of.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class _Ear:
 
     def put(self, chunk: Any) -> None:
         """Puts the logprobs heard last into the chunk, which is the only one made of them."""
-        if logprobs := _logprobs(self._heard):
-            chunk.generation_info = {"logprobs": logprobs, **(chunk.generation_info or {})}
+        choices = getattr(self._heard, "choices", None)
+        _put(chunk, _plain(getattr(choices[0], "logprobs", None) if choices else None))
 
 
 class _Mouth(_Ear):
@@ -48,10 +49,13 @@ class _AsyncMouth(_Ear):
             await self.manager.on_llm_new_token(token, chunk=chunk, **kwargs)
 
 
-def _logprobs(piece: Any) -> Any:
-    """What LiteLLM's chunk has as logprobs, as plain data: LangChain cannot merge objects."""
-    choices = getattr(piece, "choices", None)
-    logprobs = getattr(choices[0], "logprobs", None) if choices else None
+def _put(generation: Any, logprobs: Any) -> None:
+    if logprobs:
+        generation.generation_info = {"logprobs": logprobs, **(generation.generation_info or {})}
+
+
+def _plain(logprobs: Any) -> Any:
+    """The same as plain data: LangChain cannot merge objects."""
     dump = getattr(logprobs, "model_dump", None)
     return logprobs if dump is None else dump()
 
@@ -92,6 +96,18 @@ def _atell(original: Function) -> Function:
     return _astream
 
 
+def _keep(original: Function) -> Function:
+    def _create_chat_result(self: Any, response: Any, **params: Any) -> Any:
+        result = original(self, response, **params)
+        choices = response["choices"]
+        if len(choices) == len(result.generations):  # A split reply was not joined again.
+            for generation, choice in zip(result.generations, choices, strict=True):
+                _put(generation, _plain(choice.get("logprobs")))
+        return result
+
+    return _create_chat_result
+
+
 def _edits(module: str, kind: str) -> tuple[Edit, ...]:
     stream, call = ("self", "messages", "stop", "run_manager"), ("self", "run_manager")
     return (
@@ -102,11 +118,13 @@ def _edits(module: str, kind: str) -> tuple[Edit, ...]:
     )
 
 
+_ROUTER = "langchain_litellm.chat_models.litellm_router"
 PATCH = Patch(
     "litellm_stream",
     (
         *_edits("langchain_litellm.chat_models.litellm", "ChatLiteLLM"),
-        *_edits("langchain_litellm.chat_models.litellm_router", "ChatLiteLLMRouter"),
+        *_edits(_ROUTER, "ChatLiteLLMRouter"),
+        Edit(_ROUTER, "ChatLiteLLMRouter._create_chat_result", ("self", "response"), _keep),
     ),
 )
 apply, revert, applied = PATCH.apply, PATCH.revert, PATCH.applied

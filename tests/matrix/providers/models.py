@@ -5,6 +5,7 @@ Its client is pointed at loopback in the way its own package offers, keys are ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ class Case:
         packages: What to install; the first is the one whose version is shown.
         make: Makes it, given the server's address.
         routes: What to serve.
+        tls: Whether its client insists on TLS.
         ask: For a model that `with_logprobs` refuses: arguments to bind that should ask.
     """
 
@@ -31,6 +33,7 @@ class Case:
     packages: tuple[str, ...]
     make: Callable[[str], Any]
     routes: tuple[wire.Route, ...] = CHAT
+    tls: bool = False
     ask: dict[str, Any] = field(default_factory=dict)
 
 
@@ -148,6 +151,7 @@ def _watsonx(url: str) -> Any:
         version="5.1",
         project_id="p",
         validate_model=False,
+        verify=False,
     )
 
 
@@ -210,13 +214,13 @@ def _mistral(url: str) -> Any:
 def _perplexity(url: str) -> Any:
     from langchain_perplexity import ChatPerplexity
 
-    model = ChatPerplexity(model="sonar", api_key=KEY)
-    return model
+    return ChatPerplexity(model="sonar", api_key=KEY, base_url=url)
 
 
 def _databricks(url: str) -> Any:
     from databricks_langchain import ChatDatabricks
 
+    os.environ |= {"DATABRICKS_HOST": url, "DATABRICKS_TOKEN": KEY}
     return ChatDatabricks(endpoint="m")
 
 
@@ -283,6 +287,7 @@ CASES: dict[str, Case] = {
         ("langchain-ibm",),
         _watsonx,
         (("chat_stream", wire.watsonx_stream), ("text/chat", wire.watsonx), ("", wire.token)),
+        tls=True,
     ),
     "vertexai": Case(
         "Vertex AI, `ChatVertexAI`",
@@ -297,9 +302,7 @@ CASES: dict[str, Case] = {
         (("streamGenerateContent", wire.gemini_stream), ("generateContent", wire.gemini)),
     ),
     "litellm": Case("LiteLLM, `ChatLiteLLM`", ("langchain-litellm",), _litellm),
-    "litellm-router": Case(
-        "LiteLLM, `ChatLiteLLMRouter`", ("langchain-litellm",), _litellm_router
-    ),
+    "litellm-router": Case("LiteLLM, `ChatLiteLLMRouter`", ("langchain-litellm",), _litellm_router),
     "mistral": Case("Mistral, `ChatMistralAI`", ("langchain-mistralai",), _mistral, ask=_ASK),
     "nvidia": Case(
         "NVIDIA, `ChatNVIDIA`",
@@ -310,7 +313,7 @@ CASES: dict[str, Case] = {
     ),
     "perplexity": Case("Perplexity, `ChatPerplexity`", ("langchain-perplexity",), _perplexity),
     "databricks": Case(
-        "Databricks, `ChatDatabricks`", ("databricks-langchain", "mcp<1.20"), _databricks
+        "Databricks, `ChatDatabricks`", ("databricks-langchain", "mcp<1.30"), _databricks, ask=_ASK
     ),
     "cohere": Case("Cohere, `ChatCohere`", ("langchain-cohere",), _cohere),
     "anthropic": Case("Anthropic, `ChatAnthropic`", ("langchain-anthropic",), _anthropic),

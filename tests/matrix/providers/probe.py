@@ -6,6 +6,7 @@ Run inside the environment of that model's package; prints one JSON document.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import traceback
@@ -14,7 +15,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-os.environ |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "127.0.0.1", "LANGSMITH_TRACING": "false"}
+os.environ |= {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "NO_PROXY": "127.0.0.1",
+    "LANGSMITH_TRACING": "false",
+}
 
 import wire
 from models import CASES, Case
@@ -22,7 +27,9 @@ from recording import Recorder
 
 from langchain_logprobs import (
     CallReport,
+    Candidate,
     LogprobsUnsupportedError,
+    TokenLogprob,
     get_logprobs_callback,
     with_logprobs,
 )
@@ -54,7 +61,7 @@ def main(key: str) -> None:
     """Tries the model of this name."""
     warnings.simplefilter("ignore")
     case = CASES[key]
-    with wire.serving(case.routes) as server:
+    with wire.serving(case.routes, tls=case.tls) as server:
         found = {
             "versions": {name: version(name) for name in _named(case)},
             **_tried(case, server.url),
@@ -108,9 +115,19 @@ def _right(report: CallReport) -> int:
     if len(tokens) > len(wire.SAID):
         return -len(tokens)
     return sum(
-        (token.text, token.logprob) == (text, logprob)
-        and [(of.text, of.logprob) for of in token.candidates] == list(others[:_TOP])
+        _is(token, text, logprob)
+        and len(token.candidates) == _TOP
+        and all(_is(of, *other) for of, other in zip(token.candidates, others, strict=False))
         for token, (text, logprob, others) in zip(tokens, wire.SAID, strict=False)
+    )
+
+
+def _is(token: TokenLogprob | Candidate, text: str, logprob: float) -> bool:
+    """Whether it is this; Vertex AI's client rounds to single precision."""
+    return (
+        token.text == text
+        and token.logprob is not None
+        and math.isclose(token.logprob, logprob, rel_tol=1e-6)
     )
 
 

@@ -72,9 +72,7 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     name = type(value).__name__
     if name in _SHOWN:
-        return {"__class__": name} | {
-            key: plain(getattr(value, key, None)) for key in _SHOWN[name]
-        }
+        return {"__class__": name} | {key: plain(getattr(value, key, None)) for key in _SHOWN[name]}
     fields = getattr(value, "__dict__", None)
     if name.startswith("Secret") or not isinstance(fields, dict) or "logprob" not in str(fields):
         return {"__class__": name}

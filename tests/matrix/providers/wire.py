@@ -7,11 +7,16 @@ were asked for. A path that no format knows is answered with 404, and noted.
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Body = Mapping[str, Any]
@@ -68,7 +73,8 @@ def _contents(top: int, *, with_bytes: bool) -> list[dict[str, Any]]:
 
 
 def _chat_head(body: Body, kind: str) -> dict[str, Any]:
-    return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": body.get("model", "m")}
+    head = {"id": "chatcmpl-1", "object": kind, "created": 1, "system_fingerprint": "fp"}
+    return {**head, "model": body.get("model", "m")}
 
 
 def _chat(body: Body, choices: list[tuple[str, dict[str, Any]]]) -> Answer:
@@ -300,8 +306,7 @@ def _gemini_logprobs(place: slice, top: int) -> dict[str, Any]:
 
 def watsonx(body: Body) -> Answer:
     """watsonx.ai's chat: as OpenAI's, its stream without an end mark."""
-    answer = chat({**body, "model": body.get("model_id", "m")}, with_bytes=False)
-    return answer
+    return chat({**body, "model": body.get("model_id", "m")}, with_bytes=False)
 
 
 def watsonx_stream(body: Body) -> Answer:
@@ -311,9 +316,10 @@ def watsonx_stream(body: Body) -> Answer:
 
 
 def token(body: Body) -> Answer:
-    """A token to show, where a client wants one first."""
+    """watsonx.ai's other paths: a token to show, and a project to work in."""
     del body
-    return _one({"access_token": "none", "token": "none", "expires_in": 3600, "expiration": 4e9})
+    project = {"storage": {"type": "local_git_storage"}, "compute": []}
+    return _one({"access_token": "none", "token": "none", "expiration": 4e9, "entity": project})
 
 
 # Serving them
@@ -337,7 +343,7 @@ class Server:
 
 
 @contextmanager
-def serving(routes: Iterable[Route]) -> Iterator[Server]:
+def serving(routes: Iterable[Route], *, tls: bool = False) -> Iterator[Server]:
     """A server that answers a path by the first route whose text is in it."""
     table = tuple(routes)
 
@@ -371,7 +377,9 @@ def serving(routes: Iterable[Route]) -> Iterator[Server]:
             del args
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server = Server(f"http://127.0.0.1:{http.server_port}")
+    if tls:
+        http.socket = _with_certificate(http.socket)
+    server = Server(f"{'https' if tls else 'http'}://127.0.0.1:{http.server_port}")
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     try:
@@ -380,6 +388,31 @@ def serving(routes: Iterable[Route]) -> Iterator[Server]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+def _with_certificate(plain: socket.socket) -> ssl.SSLSocket:
+    """The socket under a certificate that signs itself, for a client that insists on TLS."""
+    with tempfile.TemporaryDirectory() as folder:
+        key, certificate = Path(folder, "key.pem"), Path(folder, "certificate.pem")
+        options = [
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+        ]
+        subprocess.run(
+            ["openssl", *options, "-keyout", key, "-out", certificate],
+            check=True,
+            capture_output=True,
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+    return context.wrap_socket(plain, server_side=True)
 
 
 def _parts(answer: Answer) -> Iterator[str]:
