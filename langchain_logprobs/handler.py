@@ -138,6 +138,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         reports = self.reports
         return reports[-1] if reports else None
 
+    def open_calls(self) -> tuple[OpenCall, ...]:
+        """The calls under way, oldest first."""
+        return self._capture.open_calls()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is under way: no run is held in memory."""
+        return not len(self._capture)
+
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until what is under way is sent, `timeout` seconds at most; whether it is."""
         return self._delivery.flush(timeout)
@@ -189,7 +197,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         if len(call.events) < self._max_tokens:
             call.events.append(event)
         else:
-            call.overflow += 1
+            call.overflow += len(event_tokens(event, self._shapes))
         if self._on_token is not None:
             for read in event_tokens(event, self._shapes):
                 self._delivery.guard("on_token", self._on_token, read, run_id)
@@ -302,7 +310,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:
         outcome, kind = _outcome(error), _kind(error)
         ended = self._capture.end_run(run_id, outcome, kind, self._clock())
-        self._close(ended, "abandoned" if error is None else outcome, error)
+        # A chain's stream that is left early ends well, and tells the model's run only afterwards.
+        self._close(ended, "cancelled" if error is None else outcome, error)
 
     def _expire(self, before_ns: int) -> None:
         for ended in self._capture.expire(before_ns, self._clock()):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -32,7 +32,7 @@ from pydantic import ConfigDict, PrivateAttr
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
-from langchain_logprobs.core.text import joined
+from langchain_logprobs.core.text import joined, pieces
 
 __all__ = [
     "Answer",
@@ -217,9 +217,9 @@ class ScriptedChatModel(BaseChatModel):
 
     def _chunks(self, script: Answer) -> Iterator[ChatGenerationChunk]:
         yield _chunk("", self._payload(script, ()))
+        texts = iter(_content(script.tokens))
         for tokens in _cut(script.tokens, script.chunks):
-            text = joined(of for of in tokens if of.channel == "content")
-            yield _chunk(text, self._payload(script, tokens))
+            yield _chunk("".join(islice(texts, len(tokens))), self._payload(script, tokens))
         for index, call in enumerate(script.tool_calls):
             yield _tool_chunk(call, index)
         if script.error is None:
@@ -301,6 +301,12 @@ def _entry(of: TokenLogprob) -> dict[str, Any]:
         "bytes": list(identity(of)),
         "top_logprobs": [_entry(other) for other in listed],
     }
+
+
+def _content(tokens: Sequence[TokenLogprob]) -> list[str]:
+    """What each token adds to the content: a split character comes whole, as providers send it."""
+    texts = iter(pieces([of for of in tokens if of.channel == "content"]))
+    return [next(texts) if of.channel == "content" else "" for of in tokens]
 
 
 def _cut(tokens: Sequence[TokenLogprob], sizes: Sequence[int]) -> Iterator[Sequence[TokenLogprob]]:

@@ -22,7 +22,11 @@ Event = tuple[int, object, Any, object]
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenCall:
-    """A call in flight. `events` grows by one with every token callback."""
+    """A call in flight.
+
+    `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
+    are counted in `overflow`.
+    """
 
     run_id: UUID
     parent_run_id: UUID | None
@@ -116,7 +120,7 @@ class Capture:
             Calls to give up, because there are too many in flight.
         """
         with self._lock:
-            root = self._root_of.get(call.parent_run_id) if call.parent_run_id else None
+            root = self._root(call.parent_run_id)
             if root is not None:
                 tree = self._trees[root]
                 tree.calls[call.run_id] = call
@@ -130,6 +134,11 @@ class Capture:
     def call(self, run_id: UUID) -> OpenCall | None:
         """The call in flight with this id. Takes no lock: one look-up in a dictionary."""
         return self._calls.get(run_id)
+
+    def open_calls(self) -> tuple[OpenCall, ...]:
+        """The calls in flight, oldest first."""
+        with self._lock:
+            return tuple(self._calls.values())
 
     def end_call(self, run_id: UUID) -> OpenCall | None:
         """The call, which is in flight no more; `None` if it had ended already."""
@@ -148,7 +157,7 @@ class Capture:
             inside = tuple(
                 self._forget(call)
                 for call in tuple(tree.calls.values())
-                if run_id in _ancestors(tree, call.parent_run_id)
+                if run_id in self._ancestors(tree, call.parent_run_id)
             )
             if run_id != root:
                 tree.parents.pop(run_id, None)
@@ -202,12 +211,26 @@ class Capture:
         self._root_of.clear()
 
     def _tree_of(self, parent: UUID | None, run_id: UUID, name: str, now_ns: int) -> _Tree:
-        root = self._root_of.get(parent) if parent else None
+        root = self._root(parent)
         if root is None:  # a parent that the handler was never told of is none
             return self._trees.setdefault(run_id, _Tree(run_id, name, now_ns, now_ns))
         tree = self._trees[root]
         tree.heard_ns = now_ns
         return tree
+
+    def _root(self, parent: UUID | None) -> UUID | None:
+        """The root run whose tree a child of this run belongs to."""
+        if parent is None:
+            return None
+        call = self._calls.get(parent)  # a model may call chains and models of its own
+        root = self._root_of.get(parent) if call is None else call.root_run_id
+        return root if root in self._trees else None
+
+    def _ancestors(self, tree: _Tree, run_id: UUID | None) -> Iterator[UUID]:
+        while run_id is not None:
+            yield run_id
+            call = tree.calls.get(run_id)
+            run_id = tree.parents.get(run_id) if call is None else call.parent_run_id
 
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
@@ -240,9 +263,3 @@ class Capture:
             reports=tuple(tree.reports),
             omitted=tree.omitted,
         )
-
-
-def _ancestors(tree: _Tree, run_id: UUID | None) -> Iterator[UUID]:
-    while run_id is not None:
-        yield run_id
-        run_id = tree.parents.get(run_id)

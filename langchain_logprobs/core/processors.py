@@ -107,10 +107,27 @@ def _on_calls(change: Callable[[CallReport], CallReport]) -> Processor:
 def _with_completions(
     report: CallReport, change: Callable[[Completion], Completion], *, hide_metadata: bool = False
 ) -> CallReport:
-    call = replace(report.call, completions=tuple(map(change, report.call.completions)))
+    completions = tuple(map(change, report.call.completions))
+    if completions != report.call.completions:
+        report = _without_values(report)
+    call = replace(report.call, completions=completions)
     if hide_metadata:
         call = replace(call, metadata={}, parameters=_numbers(call.parameters))
     return replace(report, call=call)
+
+
+def _without_values(report: CallReport) -> CallReport:
+    """The report without what its fields say; which label was chosen is the answer itself."""
+    tools = (
+        replace(
+            tool,
+            chosen=None if tool.chosen is None else replace(tool.chosen, value=None),
+            arguments=tool.arguments.without_values(),
+            labels={},
+        )
+        for tool in report.tools
+    )
+    return replace(report, fields=report.fields.without_values(), labels={}, tools=tuple(tools))
 
 
 def _numbers(parameters: object) -> dict[str, object]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 from langchain_logprobs.core.confidence import Confidence, confidence_of
+from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
+from langchain_logprobs.core.labels import LabelConfidence, label_confidences
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
+from langchain_logprobs.core.records import confidences_for
+from langchain_logprobs.core.text import align
+from langchain_logprobs.core.tools import ToolConfidence, tool_fields
 
 Unavailable = Literal[
     "not_requested",
@@ -63,6 +68,9 @@ class CallReport:
         low: Whether its confidence is under `low_response`; `False` if it has none.
         low_token: The probability under which a token counted as low.
         low_response: The confidence under which a response counts as low.
+        fields: The values of a JSON answer, or the arguments of an only tool call, by path.
+        labels: The labels that were asked for and found, by path.
+        tools: The tool calls of the answer, each with its arguments.
     """
 
     call: ModelCall
@@ -72,6 +80,9 @@ class CallReport:
     low: bool = False
     low_token: float = 0.5
     low_response: float = 0.7
+    fields: Fields = field(default_factory=Fields)
+    labels: Mapping[str, LabelConfidence] = field(default_factory=dict)
+    tools: tuple[ToolConfidence, ...] = ()
 
     @property
     def tokens(self) -> tuple[TokenLogprob, ...]:
@@ -82,6 +93,22 @@ class CallReport:
     def text(self) -> str:
         """The first completion's text."""
         return self.call.completions[0].text if self.call.completions else ""
+
+    @property
+    def lowest_field(self) -> FieldConfidence | None:
+        """The value, or the tool's argument, that the model was least sure of."""
+        parts = [self.fields, *(tool.arguments for tool in self.tools)]
+        lowest = [part.lowest for part in parts if part.lowest is not None]
+        return min(lowest, key=_lowest, default=None)
+
+    def confidences_for(self, record: object) -> Any:
+        """The record's structure with a confidence in the place of each value.
+
+        Args:
+            record: What was parsed out of the answer: a Pydantic model, a dataclass, a dict, a
+                list. Values that the answer does not have get `None`.
+        """
+        return confidences_for(self.fields, record)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +152,7 @@ def call_report(
     low_token: float = 0.5,
     low_response: float = 0.7,
     unavailable: Unavailable | None = None,
+    labels: Mapping[str, object] | None = None,
 ) -> CallReport:
     """The report of a finished call.
 
@@ -134,6 +162,7 @@ def call_report(
         low_response: A response whose confidence is under this counts as low.
         unavailable: Why there are no numbers, if that is so; the measures are then left out even
             where tokens came (answers that are interleaved make no sequence).
+        labels: Labels to look for, by path: sequences of strings, an `Enum`, a `Literal`, `bool`.
     """
     sequences = tuple(
         SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token))
@@ -145,6 +174,8 @@ def call_report(
         Confidence(),
     )
     shown = Confidence() if unavailable == "choices_interleaved" else headline
+    answers = () if unavailable == "choices_interleaved" else call.completions[:1]
+    fields, found, tools = _structure(answers, labels or {}, low_token)
     return CallReport(
         call=call,
         confidence=shown,
@@ -153,6 +184,9 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
+        fields=fields,
+        labels=found,
+        tools=tools,
     )
 
 
@@ -192,12 +226,32 @@ def through(*processors: Processor) -> Processor:
     return process
 
 
+def _structure(
+    answers: Sequence[Completion], labels: Mapping[str, object], low_token: float
+) -> tuple[Fields, Mapping[str, LabelConfidence], tuple[ToolConfidence, ...]]:
+    """What is known of the parts of an answer: its values, its labels, its tool calls."""
+    if not answers:
+        return Fields(), {}, ()
+    text, tokens = answers[0].text, _content(answers[0])
+    tools = tool_fields(tokens, answers[0].tool_calls, labels=labels, low_token=low_token)
+    if len(tools) == 1 and not text:
+        return tools[0].arguments, tools[0].labels, tools
+    is_json = bool(tokens) and looks_like_json(text)
+    fields = fields_of(tokens, text, low_token=low_token) if is_json else Fields()
+    aligned = align(tokens, text) if labels else None
+    return fields, label_confidences(tokens, aligned, text, labels, fields), tools
+
+
 def _channel(token: TokenLogprob) -> Channel:
     return token.channel
 
 
 def _confidence(report: CallReport) -> float:
     return report.confidence.confidence or 0.0
+
+
+def _lowest(of: FieldConfidence) -> float:
+    return of.lowest or 0.0
 
 
 def _content(completion: Completion) -> tuple[TokenLogprob, ...]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise
 from typing import Literal
 
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.model import TokenLogprob
+from langchain_logprobs.core.model import Candidate, TokenLogprob
 
 Alignment = Literal["exact", "approximate"]
 """How well the places of the tokens in the answer are known.
@@ -23,8 +23,8 @@ Alignment = Literal["exact", "approximate"]
 that kind share the gap which the tokens around them leave.
 """
 
-Reading = Callable[[TokenLogprob], bytes]
-"""One way to get at a token's bytes."""
+Reading = Callable[[TokenLogprob | Candidate], bytes]
+"""One way to get at the bytes of a token or of an alternative."""
 
 _LOSSY = "\N{REPLACEMENT CHARACTER}".encode()
 _MOST_LOST = 3
@@ -49,12 +49,14 @@ class Aligned:
         ends: Where each token ends. A token that the provider stripped from the answer begins and
             ends at the same place.
         alignment: Whether those places are known or bounded.
+        reading: What read the tokens' bytes; it reads those of their alternatives too.
     """
 
     data: bytes
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     alignment: Alignment = "exact"
+    reading: Reading = field(default=identity, compare=False)
 
 
 def joined(tokens: Iterable[TokenLogprob]) -> str:
@@ -91,38 +93,43 @@ def align(tokens: Sequence[TokenLogprob], text: str | None = None) -> Aligned | 
         text: The answer. Without it the tokens' own bytes are the answer.
     """
     if text is None:
-        return _unchecked(tokens)
+        return own_bytes(tokens)
     data = text.encode("utf-8", "surrogatepass")
-    for reading in READINGS:
-        parts = [reading(token) for token in tokens]
-        aligned = _placed(parts, data, text)
-        if aligned is not None:
-            return aligned
-    for reading in READINGS:
-        aligned = _bounded([reading(token) for token in tokens], data)
-        if aligned is not None:
-            return aligned
+    for place in (_placed, _bounded):
+        for reading in READINGS:
+            aligned = place([reading(token) for token in tokens], data)
+            if aligned is not None:
+                return replace(aligned, reading=reading)
     return None
 
 
-def read_plain(token: TokenLogprob) -> bytes:
+def own_bytes(tokens: Sequence[TokenLogprob], reading: Reading = identity) -> Aligned:
+    """The place of each token in what the tokens themselves make, whatever the answer is."""
+    parts = [reading(token) for token in tokens]
+    ends = tuple(accumulate(map(len, parts)))
+    data = b"".join(parts)
+    alignment: Alignment = "approximate" if _LOSSY in data else "exact"
+    return Aligned(data, (0, *ends[:-1])[: len(ends)], ends, alignment, reading)
+
+
+def read_plain(token: TokenLogprob | Candidate) -> bytes:
     """The bytes of the token's text as it stands."""
     return token.text.encode("utf-8", "surrogatepass")
 
 
-def read_escapes(token: TokenLogprob) -> bytes:
+def read_escapes(token: TokenLogprob | Candidate) -> bytes:
     r"""The bytes of a text such as `bytes:\xf0\x9f`, in which whole bytes are escaped."""
     return _ESCAPE.sub(_byte, read_plain(token).removeprefix(b"bytes:"))
 
 
-def read_alphabet(token: TokenLogprob) -> bytes:
+def read_alphabet(token: TokenLogprob | Candidate) -> bytes:
     """The bytes of a text in GPT-2's alphabet, which has one printable character a byte."""
     return b"".join(
         _ALPHABET.get(char) or char.encode("utf-8", "surrogatepass") for char in token.text
     )
 
 
-def read_sentencepiece(token: TokenLogprob) -> bytes:
+def read_sentencepiece(token: TokenLogprob | Candidate) -> bytes:
     """The bytes of a SentencePiece token: `▁` for a space, `<0xE2>` for a byte."""
     plain = token.text.replace("\N{LOWER ONE EIGHTH BLOCK}", " ").encode("utf-8", "surrogatepass")
     return _SENTENCEPIECE.sub(_byte, plain)
@@ -153,19 +160,10 @@ def _alphabet() -> dict[str, bytes]:
 _ALPHABET = _alphabet()
 
 
-def _unchecked(tokens: Sequence[TokenLogprob]) -> Aligned:
-    parts = [identity(token) for token in tokens]
-    ends = tuple(accumulate(map(len, parts)))
-    data = b"".join(parts)
-    return Aligned(
-        data, (0, *ends[:-1])[: len(ends)], ends, "approximate" if _LOSSY in data else "exact"
-    )
-
-
-def _placed(parts: Sequence[bytes], data: bytes, text: str) -> Aligned | None:
+def _placed(parts: Sequence[bytes], data: bytes) -> Aligned | None:
     """The tokens' places if together they are the answer, but for what a server strips."""
     whole = b"".join(parts)
-    if whole != data and whole.decode("utf-8", "replace") == text:
+    if whole != data and whole.decode("utf-8", "replace").encode() == data:
         data = whole  # the answer is the lossy one: cut off inside a character
     offset = _offset(whole, data)
     if offset is None:

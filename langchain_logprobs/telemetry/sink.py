@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -73,6 +74,7 @@ class OpenTelemetrySink:
         self._worker = worker
         self._links: dict[UUID, Link] = {}
         self._roots: dict[UUID, trace.Span] = {}
+        self._lock = threading.Lock()
 
     @property
     def metrics(self) -> Metrics:
@@ -90,6 +92,7 @@ class OpenTelemetrySink:
         link = self._links.pop(run_id, None)
         if link is not None:
             link.closed = True
+            link.span = None  # whatever context still holds the link need not hold the span
 
     def tree_finished(self, root_run_id: UUID, ended_ns: int) -> None:
         """Ends a root run's span, reported or not."""
@@ -99,6 +102,7 @@ class OpenTelemetrySink:
 
     def after_fork(self) -> None:
         """Forgets what is under way: in a child process, that is the parent's."""
+        self._lock = threading.Lock()
         self._links.clear()
         self._roots.clear()
 
@@ -154,19 +158,24 @@ class OpenTelemetrySink:
         """The context of the root run's span, which its first call to end makes."""
         if call.root_name is None:
             return context
-        root = self._roots.get(call.root_run_id)
-        if root is None:
-            root = self._roots[call.root_run_id] = self._tracer.start_span(
-                f"{names.WORKFLOW_OPERATION} {call.root_name}",
-                context=context,
-                attributes={
-                    names.OPERATION: names.WORKFLOW_OPERATION,
-                    names.WORKFLOW_NAME: call.root_name,
-                    names.RUN_ID: str(call.root_run_id),
-                },
-                start_time=call.root_started_ns,
-            )
+        with self._lock:  # calls of one run may end in several threads at once
+            root = self._roots.get(call.root_run_id)
+            if root is None:
+                root = self._root_span(call, call.root_name, context)
+                self._roots[call.root_run_id] = root
         return trace.set_span_in_context(root, context)
+
+    def _root_span(self, call: ModelCall, name: str, context: Context) -> trace.Span:
+        return self._tracer.start_span(
+            f"{names.WORKFLOW_OPERATION} {name}",
+            context=context,
+            attributes={
+                names.OPERATION: names.WORKFLOW_OPERATION,
+                names.WORKFLOW_NAME: name,
+                names.RUN_ID: str(call.root_run_id),
+            },
+            start_time=call.root_started_ns,
+        )
 
     def _write_tree(self, report: TreeReport) -> None:
         root = self._roots.pop(report.tree.root_run_id, None)

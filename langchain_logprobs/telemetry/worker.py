@@ -67,7 +67,7 @@ class Worker:
     """Runs jobs in the order they came, one slice at a time, and lets the tickers tick."""
 
     def __init__(self) -> None:
-        self.tickers: WeakSet[Ticker] = WeakSet()
+        self._tickers: WeakSet[Ticker] = WeakSet()
         self._reset()
 
     def _reset(self) -> None:
@@ -80,10 +80,15 @@ class Worker:
         """Things submitted and neither sent nor given up."""
         return sum(job.left for job in tuple(self._jobs))
 
+    def tickers(self) -> tuple[Ticker, ...]:
+        """Those that are looked after."""
+        with self._changed:  # handlers come and go in any thread
+            return tuple(self._tickers)
+
     def look_after(self, ticker: Ticker) -> None:
         """Lets it tick for as long as it exists."""
-        self.tickers.add(ticker)
         with self._changed:
+            self._tickers.add(ticker)
             self._start()
             self._changed.notify_all()
 
@@ -118,7 +123,7 @@ class Worker:
 
     def at_exit(self) -> None:
         """Lets the tickers hand over what they hold, and the jobs run out."""
-        for ticker in tuple(self.tickers):
+        for ticker in self.tickers():
             ticker.at_exit()
         if not self.flush(EXIT_TIMEOUT) and (lost := self.give_up()):
             _LOG.warning("%d token spans were lost at exit: their exporter is too slow.", lost)
@@ -126,7 +131,7 @@ class Worker:
     def after_fork(self) -> None:
         """In a child process: the jobs are the parent's, and the thread did not come along."""
         self._reset()
-        for ticker in tuple(self.tickers):
+        for ticker in self.tickers():
             ticker.after_fork()
 
     def _start(self) -> None:
@@ -141,7 +146,7 @@ class Worker:
     def _run(self) -> None:
         ticked = time.monotonic()
         while True:
-            tickers = tuple(self.tickers)
+            tickers = self.tickers()
             every = min([TICK, *(ticker.tick_seconds for ticker in tickers)])
             if time.monotonic() - ticked >= every:
                 for ticker in tickers:

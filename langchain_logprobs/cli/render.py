@@ -1,0 +1,416 @@
+"""Reports, spans and metrics as something to look at in a terminal.
+
+Pure functions from values to rich renderables: whoever prints them chooses the console. Probability
+is never shown by colour alone: tokens have a bar and a number under them, and low ones are
+underlined, so that all of it survives `NO_COLOR`, a pipe and any kind of colour vision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+)
+from rich import box
+from rich.bar import Bar
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from langchain_logprobs.core.confidence import identity, measure
+from langchain_logprobs.core.model import Candidate, TokenLogprob
+from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.telemetry import names
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+HEAT = (
+    "#a20519",
+    "#ba2700",
+    "#d14200",
+    "#e26000",
+    "#e58300",
+    "#e6a234",
+    "#e7bf69",
+    "#ebd999",
+    "#f3f1c7",
+)
+"""Background of a token with a probability under 10 %, under 20 %, ... under 90 %; above, none.
+
+Made in OKLab, from dark red over orange to pale yellow: neighbours are equally far apart (0.07) and
+each is lighter than the one before, so that the order shows in greyscale too.
+"""
+_LIGHT_TEXT_UP_TO = 3  # the first three are dark: white text has the better contrast there
+_BARS = "▁▂▃▄▅▆▇█"
+_UNDER = (Style(), Style(dim=True))
+_GAP = (0, 1, 0, 0)
+_GUIDES = ("├─ ", "└─ ")
+_MARKS = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
+_ALTERNATIVES = 3
+
+
+def probability(token: TokenLogprob | Candidate) -> float | None:
+    """How likely the token was; `None` if its logprob is missing."""
+    return None if token.logprob is None else math.exp(min(token.logprob, 0.0))
+
+
+def visible(text: str) -> str:
+    """The text with its line breaks, tabs and unprintable characters made visible."""
+    return "".join(c if c.isprintable() else "�" for c in text.translate(_MARKS))
+
+
+def quoted(text: str) -> str:
+    """A token's text in quotation marks, so that the spaces around it are seen."""
+    return f"“{visible(text)}”"
+
+
+def percent(value: float | None) -> str:
+    """A probability in per cent, without the sign; `?` if there is none."""
+    return "?" if value is None else f"{100 * value:.0f}"
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    """A measure in the given form; a dash where it is undefined."""
+    return "-" if value is None else format(value, form)
+
+
+def heat_style(value: float | None, *, low_token: float = 0.5) -> Style:
+    """The style of a token with this probability: background by tenths, underlined if it is low."""
+    if value is None:
+        return Style(dim=True)
+    band = min(int(value * 10), len(HEAT))
+    underline = value < low_token or None
+    if band == len(HEAT):
+        return Style(underline=underline)
+    text = "#ffffff" if band < _LIGHT_TEXT_UP_TO else "#000000"
+    return Style(color=text, bgcolor=HEAT[band], underline=underline)
+
+
+def heat(tokens: Iterable[TokenLogprob], *, low_token: float = 0.5) -> Text:
+    """The tokens as running text, each on the colour of its probability: for long answers."""
+    text = Text()
+    for token in tokens:
+        text.append(visible(token.text), heat_style(probability(token), low_token=low_token))
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The tokens side by side, each with a bar and its probability in per cent under it.
+
+    It wraps at the console's width. See `strip`.
+    """
+
+    tokens: tuple[TokenLogprob, ...]
+    low_token: float = 0.5
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        for row in _rows([_cell(token) for token in self.tokens], options.max_width):
+            yield from (self._line(row, line) for line in range(3))
+
+    def _line(self, row: Sequence[_Cell], line: int) -> Text:
+        text = Text(no_wrap=True, overflow="ignore")
+        for index, cell in enumerate(row):
+            style = heat_style(cell.probability, low_token=self.low_token)
+            joint = cell.joint if line == 0 and index else " "
+            text.append(joint, "dim" if joint == "│" else "")
+            text.append(cell.lines[line], style if line == 0 else _UNDER[line - 1])
+            text.append(" " * (cell.width - cell_len(cell.lines[line])))
+        text.rstrip()
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A token's place in a strip: its text, bar and number, one above the other."""
+
+    lines: tuple[str, str, str]
+    probability: float | None
+    joint: str
+    width: int
+
+
+def strip(tokens: Iterable[TokenLogprob], *, low_token: float = 0.5) -> Strip:
+    """The tokens with bars and numbers under them: for short answers, where each token matters."""
+    return Strip(tuple(tokens), low_token)
+
+
+def legend(*, low_token: float = 0.5, low_response: float = 0.7) -> Text:
+    """What the colours, bars, underlines and verdicts mean."""
+    text = Text("Probability in per cent: ")
+    for band in range(10):
+        value = (band + 0.5) / 10
+        text.append(f"{_bar(value)}{band * 10}", heat_style(value, low_token=low_token))
+        text.append(" ")
+    text.append(f"and up.\nUnderlined: under {low_token:.0%}. Confidence: the geometric mean. ")
+    return text.append("▼ unsure", "yellow").append(f": under {low_response:.2f}.")
+
+
+# Figures
+
+
+def figures(report: CallReport) -> Text:
+    """The figures of one call, in a line."""
+    of = report.confidence
+    if of.confidence is None:
+        return Text(f"no confidence: {report.unavailable}", "italic")
+    text = Text("confidence ").append(number(of.confidence), "bold")
+    text.append(f" · least log odds {number(of.min_log_odds, '+.1f')}")
+    return text.append(f" · entropy {number(of.mean_entropy)} nat")
+
+
+def doubt(report: CallReport) -> Text:
+    """The token that the model was least certain of, and what it might have said instead."""
+    found = least_certain(report.tokens)
+    if found is None:
+        return Text("no token has a probability", "italic")
+    others = ", ".join(map(_sure, alternatives(found)))
+    return Text(f"least sure {_sure(found)}").append(f", or {others}" if others else "", "dim")
+
+
+def reports_table(
+    reports: Sequence[CallReport], beside: Mapping[str, Sequence[RenderableType]] | None = None
+) -> Table:
+    """The figures of several calls, one a row.
+
+    Args:
+        reports: The calls.
+        beside: Further columns, by their heading: one entry for each report.
+    """
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_GAP)
+    table.add_column("answer", ratio=1)
+    table.add_column("confidence", justify="right")
+    table.add_column("least sure")
+    table.add_column("log odds", justify="right")
+    table.add_column("entropy", justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for heading in beside or {}:
+        table.add_column(heading, no_wrap=True)
+    for index, report in enumerate(reports):
+        table.add_row(*_figures(report), *(column[index] for column in (beside or {}).values()))
+    return table
+
+
+def verdict(report: CallReport) -> Text:
+    """Whether the answer is sure enough, in words and in a colour."""
+    if report.confidence.confidence is None:
+        return Text.assemble((f"? {report.unavailable or 'unknown'}", "dim"))
+    return Text.assemble(("▼ unsure", "yellow") if report.low else ("▲ sure", "green"))
+
+
+def least_certain(tokens: Iterable[TokenLogprob]) -> TokenLogprob | None:
+    """The token with the lowest odds against everything else; `None` if none has a logprob."""
+    known = [token for token in tokens if token.logprob is not None]
+    return min(known, key=_odds, default=None)
+
+
+def alternatives(token: TokenLogprob, most: int = _ALTERNATIVES) -> tuple[Candidate, ...]:
+    """What else was likeliest at the token's position."""
+    chosen = identity(token)
+    return tuple(other for other in token.candidates if identity(other) != chosen)[:most]
+
+
+# Spans
+
+
+def span_tree(
+    spans: Iterable[ReadableSpan],
+    *,
+    expand: Callable[[ReadableSpan], bool] = lambda _: True,
+    width: int = 32,
+) -> Table:
+    """The spans as a tree, with how long each took, and when within its trace.
+
+    Args:
+        spans: Finished spans, in any order; of one or more traces.
+        expand: Whether a span's token spans are to be shown, and not only their number.
+        width: Of the time line.
+    """
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(overflow="ellipsis", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(width=width, no_wrap=True)
+    known = sorted(spans, key=_start)
+    children: dict[int | None, list[ReadableSpan]] = defaultdict(list)
+    ids = {span.context.span_id for span in known}
+    for span in known:
+        parent = span.parent.span_id if span.parent and span.parent.span_id in ids else None
+        children[parent].append(span)
+    for root in children[None]:
+        for label, shown in _branches(root, children, expand):
+            table.add_row(label, *_timing(shown, root, width))
+    return table
+
+
+# Metrics
+
+
+def metrics_table(data: MetricsData | None) -> Table:
+    """Every instrument's points: how many, the mean, the extremes, and how they are distributed."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_GAP)
+    table.add_column(f"{names.SCOPE}.", no_wrap=True)
+    for heading in ("count", "mean", "least", "most"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("spread", no_wrap=True)
+    for metric in sorted(_metrics(data), key=lambda metric: metric.name):
+        for point in metric.data.data_points:
+            table.add_row(_point_label(metric, point.attributes), *_point(point))
+    return table
+
+
+# What they are made of
+
+
+def _cell(token: TokenLogprob) -> _Cell:
+    value, text = probability(token), visible(token.text)
+    body, digits = text.lstrip(" ") or "␣", percent(value)
+    # A token that starts with a space needs no other sign that it is one of its own.
+    joint = " " if text.startswith(" ") and text.strip() else "│"
+    bar = _bar(value) * cell_len(body)
+    return _Cell((body, bar, digits), value, joint, max(cell_len(body), len(digits)))
+
+
+def _rows(cells: Sequence[_Cell], width: int) -> Iterator[list[_Cell]]:
+    row: list[_Cell] = []
+    used = 0
+    for cell in cells:
+        if row and used + cell.width + 1 > width:
+            yield row
+            row, used = [], 0
+        row.append(cell)
+        used += cell.width + 1
+    if row:
+        yield row
+
+
+def _bar(value: float | None) -> str:
+    return "·" if value is None else _BARS[min(int(value * len(_BARS)), len(_BARS) - 1)]
+
+
+def _odds(token: TokenLogprob) -> float:
+    odds = measure(token).log_odds
+    return math.inf if odds is None else odds
+
+
+def _sure(token: TokenLogprob | Candidate) -> str:
+    return f"{quoted(token.text)} {percent(probability(token))}%"
+
+
+def _figures(report: CallReport) -> Iterator[RenderableType]:
+    confidence, found = report.confidence, least_certain(report.tokens)
+    yield visible(report.text.strip())
+    yield Text().append(number(confidence.confidence), _heat(confidence.confidence))
+    yield _sure(found) if found else "-"
+    yield number(confidence.min_log_odds, "+.1f")
+    yield number(confidence.mean_entropy)
+    yield verdict(report)
+
+
+def _heat(value: float | None) -> Style:
+    """A colour without the underline that marks a low token."""
+    return heat_style(value, low_token=0.0)
+
+
+def _start(span: ReadableSpan) -> int:
+    return span.start_time or 0
+
+
+def _seconds(span: ReadableSpan) -> float:
+    return ((span.end_time or _start(span)) - _start(span)) / 1e9
+
+
+def _branches(
+    span: ReadableSpan,
+    children: Mapping[int | None, Sequence[ReadableSpan]],
+    expand: Callable[[ReadableSpan], bool],
+    lead: str = "",
+    guide: str = "",
+) -> Iterator[tuple[Text, ReadableSpan]]:
+    """The lines of a span and of what is under it."""
+    under = children.get(span.context.span_id, ())
+    tokens = () if expand(span) else [child for child in under if child.name == names.TOKEN_SPAN]
+    shown = [child for child in under if child not in tokens]
+    label = Text().append(f"{lead}{guide}", "dim").append_text(_label(span))
+    yield label.append(f"  +{len(tokens)} tokens" if tokens else "", "dim"), span
+    lead += {"": "", "├─ ": "│  ", "└─ ": "   "}[guide]
+    for child in shown:
+        yield from _branches(child, children, expand, lead, _GUIDES[child is shown[-1]])
+
+
+def _label(span: ReadableSpan) -> Text:
+    attributes = span.attributes or {}
+    if span.name == names.TOKEN_SPAN:
+        return _token_label(attributes)
+    text = Text().append(span.name, "bold")
+    confidence = attributes.get(names.RESPONSE_CONFIDENCE)
+    if isinstance(confidence, float):
+        text.append("  confidence ", "dim")
+        text.append(number(confidence), _heat(confidence))
+    return text
+
+
+def _token_label(attributes: Mapping[str, object]) -> Text:
+    value = attributes.get(names.TOKEN_PROBABILITY)
+    text = attributes.get(names.TOKEN_TEXT)
+    shown = f"{value:.0%}" if isinstance(value, float) else "?"
+    told = quoted(text) if isinstance(text, str) else f"#{attributes.get(names.TOKEN_INDEX)}"
+    style = heat_style(value if isinstance(value, float) else None)
+    return Text(f"{names.TOKEN_SPAN} ").append(told, style).append(f" {shown}", "dim")
+
+
+def _timing(span: ReadableSpan, root: ReadableSpan, width: int) -> Iterator[RenderableType]:
+    begin = (_start(span) - _start(root)) / 1e9
+    yield Text(_duration(_seconds(span)), "cyan")
+    total = max(_seconds(root), 1e-9)
+    # At least a sliver, so that the shortest span is seen.
+    end = max(begin + _seconds(span), begin + total / width / 4)
+    yield Bar(total, min(begin, total), min(end, total), width=width, color="cyan")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _metrics(data: MetricsData | None) -> Iterator[Metric]:
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            yield from scope.metrics
+
+
+def _point_label(metric: Metric, attributes: Mapping[str, object] | None) -> Text:
+    """The metric's name, its unit, and the attributes that not every GenAI metric has."""
+    label = Text().append(metric.name.removeprefix(f"{names.SCOPE}."))
+    unit = "" if metric.unit == "1" else (metric.unit or "").strip("{}")
+    own = {key: value for key, value in (attributes or {}).items() if key[:7] != "gen_ai."}
+    told = [f"{key}={value}" for key, value in sorted(own.items())] or [unit]
+    return label.append(f" {', '.join(told)}", "dim")
+
+
+def _point(point: object) -> Iterator[str]:
+    match point:
+        case HistogramDataPoint(count=count, sum=total, min=least, max=most) if count:
+            yield f"{count:,}"
+            yield from (f"{value:.2f}" for value in (total / count, least, most))
+            yield _spread(point.bucket_counts)
+        case NumberDataPoint(value=value):
+            yield f"{value:,}"
+
+
+def _spread(counts: Sequence[int]) -> str:
+    """The filled part of a histogram, as a row of bars."""
+    filled = [index for index, count in enumerate(counts) if count]
+    if not filled:
+        return ""
+    inner = counts[filled[0] : filled[-1] + 1]
+    return "".join(_BARS[math.ceil(7 * count / max(inner))] if count else " " for count in inner)

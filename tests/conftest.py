@@ -1,0 +1,130 @@
+"""What several tests need: OpenTelemetry with its real SDK, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioBased
+
+from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs.local import LocalModel, local_model
+from langchain_logprobs.testing import FixedIds
+
+
+@dataclass
+class Observed:
+    """A tracer and a meter provider, and everything that went through them."""
+
+    sampler: Sampler | None = None
+    exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
+    reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
+
+    def __post_init__(self) -> None:
+        self.tracer_provider = TracerProvider(sampler=self.sampler, id_generator=FixedIds())
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.meter_provider = MeterProvider([self.reader])
+        self.tracer = self.tracer_provider.get_tracer("application")
+
+    def handler(self, **arguments: Any) -> LogprobsCallbackHandler:
+        """A handler that writes here, and hides no error."""
+        return LogprobsCallbackHandler(
+            tracer_provider=self.tracer_provider,
+            meter_provider=self.meter_provider,
+            **{"raise_errors": True, **arguments},
+        )
+
+    def spans(self, name: str = "") -> list[ReadableSpan]:
+        """The finished spans whose name begins so, in the order of their start."""
+        finished = self.exporter.get_finished_spans()
+        return sorted((of for of in finished if of.name.startswith(name)), key=_start)
+
+    def tree(self) -> list[Any]:
+        """The spans as nested lists: a name, and what is under it."""
+        return _nested(self.spans(), None)
+
+    def metrics(self) -> dict[str, dict[frozenset[tuple[str, Any]], float]]:
+        """Every metric: its value (a histogram's count) by attributes."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: {
+                frozenset((of.attributes or {}).items()): getattr(of, "count", None)
+                or getattr(of, "value", 0)
+                for of in metric.data.data_points
+            }
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def total(self, metric: str, **attributes: str) -> float:
+        """The value of a metric, summed over everything but these attributes."""
+        wanted = set(attributes.items())
+        return sum(of for key, of in self.metrics().get(metric, {}).items() if wanted <= key)
+
+    def close(self) -> None:
+        self.tracer_provider.shutdown()
+        self.meter_provider.shutdown()
+
+
+@pytest.fixture
+def observed() -> Iterator[Observed]:
+    """Every trace sampled."""
+    of = Observed()
+    yield of
+    of.close()
+
+
+@pytest.fixture
+def unsampled() -> Iterator[Observed]:
+    """No trace sampled."""
+    of = Observed(sampler=ParentBased(TraceIdRatioBased(0)))
+    yield of
+    of.close()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the developer's shell has set must not change what a test sees."""
+    import os  # noqa: PLC0415
+
+    for name in os.environ:
+        if name.startswith(("LANGCHAIN_LOGPROBS_", "OTEL_", "OPENINFERENCE_", "TRACELOOP_")):
+            monkeypatch.delenv(name)
+
+
+def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
+    return span.attributes or {}
+
+
+def _start(span: ReadableSpan) -> tuple[int, int]:
+    context = span.get_span_context()
+    return span.start_time or 0, context.span_id if context else 0
+
+
+def _nested(spans: list[ReadableSpan], parent: int | None) -> list[Any]:
+    return [
+        [span.name, *_nested(spans, span.context.span_id)]
+        for span in spans
+        if (span.parent.span_id if span.parent else None) == parent
+    ]
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalModel]:
+    """The real local model, started once for the whole session."""
+    pytest.importorskip("xllamacpp", reason='needs the extra "local"', exc_type=ImportError)
+    with local_model() as model:
+        yield model

@@ -1,0 +1,310 @@
+"""However a call ends, it is reported once, with what arrived of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable
+from typing import Any, TypedDict
+from uuid import UUID
+
+import pytest
+from conftest import Observed
+from langchain_core.messages import AIMessageChunk
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import Runnable
+from langgraph.graph import END, START, StateGraph
+
+from langchain_logprobs import CallReport, LogprobsCallbackHandler
+from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer, token
+
+pytestmark = pytest.mark.anyio
+
+WORDS = [(f"t{n} ", -0.1) for n in range(6)]
+
+
+class BrokenError(Exception):
+    """What a provider fails with."""
+
+
+def a_model(**others: Any) -> ScriptedChatModel:
+    return ScriptedChatModel(answers=[answer(*WORDS, **others)])
+
+
+def a_chain(**others: Any) -> Runnable[Any, Any]:
+    return ChatPromptTemplate.from_template("{q}") | a_model(**others) | StrOutputParser()
+
+
+def texts(report: CallReport) -> list[str]:
+    return [of.text for of in report.tokens]
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits until something holds; fails if it does not in time."""
+    for _ in range(int(seconds / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"not within {seconds} s")
+
+
+def only(handler: LogprobsCallbackHandler) -> CallReport:
+    assert handler.is_idle()
+    (report,) = handler.reports
+    return report
+
+
+def test_a_stream_left_early_is_cancelled_with_what_arrived(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    stream = a_model().stream("", {"callbacks": [handler]})
+    for _ in range(3):
+        next(stream)
+
+    stream.close()
+
+    report = only(handler)
+    assert (report.call.outcome, report.call.error) == ("cancelled", "GeneratorExit")
+    assert texts(report) == ["t0 ", "t1 "]
+    handler.flush()
+    assert len(observed.spans("token")) == 2
+    (span,) = observed.spans("chat")
+    assert span.status.is_ok or span.status.is_unset
+
+
+def test_a_stream_that_is_forgotten_is_reported_when_it_is_collected(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    stream = a_chain().stream({"q": ""}, {"callbacks": [handler]})
+    next(stream)
+
+    del stream
+    gc.collect()
+
+    assert only(handler).call.outcome == "cancelled"
+
+
+async def test_a_cancelled_task_is_reported_with_what_arrived(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+
+    async def read() -> None:
+        async for _ in a_chain(pause=0.05).astream({"q": ""}, {"callbacks": [handler]}):
+            pass
+
+    task = asyncio.create_task(read())
+    await until(lambda: any(len(of.events) > 2 for of in handler.open_calls()))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    report = only(handler)
+    assert report.call.outcome == "cancelled"
+    assert texts(report)[:2] == ["t0 ", "t1 "]
+    assert len(report.tokens) < len(WORDS)
+
+
+async def test_ainvoke_that_times_out_inside_a_chain_is_reported_at_the_chains_end(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(a_chain(pause=5).ainvoke({"q": ""}, {"callbacks": [handler]}), 0.05)
+
+    report = only(handler)  # LangChain tells of the model's run nothing at all
+    assert (report.call.outcome, report.unavailable) == ("cancelled", "no_answer")
+    (tree,) = handler.trees
+    assert (tree.tree.outcome, tree.calls) == ("cancelled", (report,))
+
+
+async def test_ainvoke_of_a_lone_model_that_times_out_is_abandoned_after_the_idle_timeout(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9, idle_timeout=0.2)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(a_model(pause=5).ainvoke("", {"callbacks": [handler]}), 0.05)
+
+    assert not handler.is_idle()
+    await until(lambda: bool(handler.reports))
+    assert only(handler).call.outcome == "abandoned"
+
+
+def test_a_provider_error_half_way_is_an_error_with_what_arrived(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+
+    with pytest.raises(BrokenError):
+        list(a_model(error=BrokenError()).stream("", {"callbacks": [handler]}))
+
+    report = only(handler)
+    assert (report.call.outcome, report.call.error) == ("error", "BrokenError")
+    assert texts(report) == [text for text, _ in WORDS]
+    handler.flush()
+    (span,) = observed.spans("chat")
+    assert span.status.description == "BrokenError"
+    assert (span.attributes or {})["error.type"] == "BrokenError"
+
+
+def test_a_provider_error_before_the_first_token_says_there_was_no_answer(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+
+    with pytest.raises(BrokenError):
+        a_model(error=BrokenError()).invoke("", {"callbacks": [handler]})
+
+    assert only(handler).unavailable == "no_answer"
+    assert observed.total("langchain_logprobs.responses", reason="no_answer") == 1
+
+
+class MergeFails(ScriptedChatModel):
+    """A provider whose chunks LangChain cannot put together: it then fires no end and no error."""
+
+    def _stream(self, *_: Any, **__: Any) -> Any:
+        for text, logprobs in [("a", {"content": []}), ("b", -0.1), ("c", -0.2)]:
+            info = {"logprobs": logprobs}
+            message = AIMessageChunk(content=text, additional_kwargs=info)
+            yield ChatGenerationChunk(message=message, generation_info=info)
+
+
+def test_chunks_that_cannot_be_merged_are_reported_at_the_chains_end(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    chain = ChatPromptTemplate.from_template("{q}") | MergeFails(answers=[answer()])
+
+    with pytest.raises(TypeError):
+        list(chain.stream({"q": ""}, {"callbacks": [handler]}))
+
+    report = only(handler)
+    assert (report.call.outcome, report.unavailable, report.text) == ("error", "unreadable", "abc")
+
+
+class State(TypedDict):
+    said: str
+
+
+def a_graph(**others: Any) -> Runnable[Any, Any]:
+    model = a_model(**others)
+
+    async def say(state: State) -> dict[str, str]:
+        return {"said": "".join([of.text async for of in model.astream(state["said"])])}
+
+    graph = StateGraph(State)
+    graph.add_node("say", say)
+    graph.add_edge(START, "say")
+    graph.add_edge("say", END)
+    return graph.compile()
+
+
+async def test_a_graph_that_is_left_with_break_is_reported(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    config = {"callbacks": [handler]}
+
+    stream = a_graph(pause=0.02).astream({"said": ""}, config, stream_mode="messages")
+    seen = 0
+    async for _ in stream:
+        seen += 1
+        if seen == 3:
+            break
+    await stream.aclose()
+    await until(handler.is_idle)
+
+    report = only(handler)
+    assert report.call.outcome == "cancelled"
+    assert 1 <= len(report.tokens) <= len(WORDS)
+    assert len(handler.trees) == 1
+
+
+async def test_a_graph_that_times_out_is_reported(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(
+            a_graph(pause=0.2).ainvoke({"said": ""}, {"callbacks": [handler]}), 0.5
+        )
+    await until(handler.is_idle)
+
+    assert only(handler).call.outcome == "cancelled"
+
+
+def test_retries_and_fallbacks_are_calls_of_their_own(observed: Observed) -> None:
+    failing = ScriptedChatModel(
+        answers=[answer("no", error=BrokenError()), answer("no", error=BrokenError()), answer("ok")]
+    )
+    handler = observed.handler(keep=9)
+    retried = failing.with_retry(
+        retry_if_exception_type=(BrokenError,), wait_exponential_jitter=False
+    )
+    fallen = a_model(error=BrokenError()).with_fallbacks([a_model()])
+
+    retried.invoke("", {"callbacks": [handler]})
+    fallen.invoke("", {"callbacks": [handler]})
+
+    outcomes = [of.call.outcome for of in handler.reports]
+    assert outcomes == ["error", "error", "ok", "error", "ok"]
+
+
+def test_a_token_that_comes_late_changes_nothing(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    run_id = UUID(int=1)
+    handler.on_chat_model_start({}, [], run_id=run_id)
+    handler.on_llm_error(asyncio.CancelledError(), run_id=run_id)
+
+    handler.on_llm_new_token("late", run_id=run_id)
+    handler.on_llm_error(RuntimeError(), run_id=run_id)
+    handler.on_chain_end({}, run_id=UUID(int=2))
+
+    assert only(handler).call.completions == ()
+
+
+def test_a_call_that_outlives_its_run_is_closed_with_it(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    chain, call = UUID(int=1), UUID(int=2)
+    handler.on_chain_start({}, {}, run_id=chain, name="outer")
+    handler.on_chat_model_start({}, [], run_id=call, parent_run_id=chain)
+
+    handler.on_chain_end({}, run_id=chain)
+
+    assert only(handler).call.outcome == "cancelled"
+    assert [of.name for of in observed.spans()] == ["invoke_workflow outer", "chat"]
+
+
+def test_too_many_open_calls_give_up_the_oldest(observed: Observed) -> None:
+    handler = observed.handler(keep=9, max_open_calls=2)
+    for number in range(3):
+        handler.on_chat_model_start({}, [], run_id=UUID(int=number))
+
+    assert [of.call.run_id for of in handler.reports] == [UUID(int=0)]
+    assert handler.reports[0].call.outcome == "abandoned"
+    handler.close()
+    assert len(handler.reports) == 3
+
+
+def test_tokens_beyond_the_bound_are_counted(observed: Observed) -> None:
+    handler = observed.handler(keep=9, max_tokens=4)
+
+    list(a_model().stream("", {"callbacks": [handler]}))
+
+    report = only(handler)  # the first of the four chunks kept says nothing yet
+    assert (texts(report), report.call.truncated) == (["t0 ", "t1 ", "t2 "], 3)
+
+
+def test_ten_thousand_calls_of_every_ending_leave_nothing_behind() -> None:
+    sink = CollectingSink()
+    handler = LogprobsCallbackHandler(sinks=[sink], raise_errors=True)
+    tokens = token("a")
+    endings: list[Any] = [
+        lambda run: handler.on_llm_end(None, run_id=run),
+        lambda run: handler.on_llm_error(GeneratorExit(), run_id=run),
+        lambda _: None,
+    ]
+
+    for number in range(10_000):
+        chain, call = UUID(int=2 * number), UUID(int=2 * number + 1)
+        handler.on_chain_start({}, {}, run_id=chain)
+        handler.on_chat_model_start({}, [], run_id=call, parent_run_id=chain)
+        handler.on_llm_new_token(tokens.text, run_id=call)
+        endings[number % 3](call)
+        handler.on_chain_end({}, run_id=chain)
+
+    assert len(sink.calls) == len(sink.trees) == 10_000
+    assert handler.is_idle()
