@@ -104,6 +104,8 @@ def _seen(way: Callable[[Any, Any], None], model: Any) -> dict[str, Any]:
         "tokens": 0 if report is None else _right(report),
         "sent": len(wire.SAID),
         "reason": None if report is None else report.unavailable,
+        "source": None if report is None else report.call.source,
+        "outcome": None if report is None else report.call.outcome,
         "error": error,
         "events": recorder.events,
     }

@@ -17,13 +17,13 @@ class Recorder(BaseCallbackHandler):
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **told: Any) -> None:
         """Notes it."""
-        del messages
-        self._start("on_chat_model_start", serialized, told)
+        del serialized, messages
+        self._start("on_chat_model_start", told)
 
     def on_llm_start(self, serialized: Any, prompts: Any, **told: Any) -> None:
         """Notes it."""
-        del prompts
-        self._start("on_llm_start", serialized, told)
+        del serialized, prompts
+        self._start("on_llm_start", told)
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, **told: Any) -> None:
         """Notes it."""
@@ -33,24 +33,34 @@ class Recorder(BaseCallbackHandler):
     def on_llm_end(self, response: Any, **told: Any) -> None:
         """Notes it."""
         del told
-        self._note("on_llm_end", response=plain(response))
+        self._note("on_llm_end", generations=plain(response.generations))
 
     def on_llm_error(self, error: BaseException, **told: Any) -> None:
         """Notes it."""
-        self._note("on_llm_error", error=repr(error), response=plain(told.get("response")))
+        partial = getattr(told.get("response"), "generations", [])
+        self._note("on_llm_error", error=type(error).__name__, response=plain(partial))
 
-    def _start(self, event: str, serialized: Any, told: dict[str, Any]) -> None:
+    def _start(self, event: str, told: dict[str, Any]) -> None:
+        metadata, given = told.get("metadata") or {}, told.get("invocation_params") or {}
         self._note(
             event,
-            metadata=plain(told.get("metadata")),
-            invocation_params=plain(told.get("invocation_params")),
-            serialized_kwargs=plain((serialized or {}).get("kwargs")),
+            metadata={key: plain(of) for key, of in metadata.items() if key != "lc_versions"},
+            invocation_params={key: plain(given[key]) for key in _PARAMETERS if given.get(key)},
         )
 
     def _note(self, event: str, **fields: Any) -> None:
         self.events.append({"event": event, **fields})
 
 
+_PARAMETERS = (
+    "_type",
+    "include",
+    "logprobs",
+    "model",
+    "model_kwargs",
+    "model_name",
+    "top_logprobs",
+)
 _SHOWN = {
     "ChatGenerationChunk": ("text", "generation_info", "message"),
     "ChatGeneration": ("text", "generation_info", "message"),
@@ -58,7 +68,6 @@ _SHOWN = {
     "Generation": ("text", "generation_info"),
     "AIMessageChunk": ("content", "response_metadata", "tool_calls", "usage_metadata"),
     "AIMessage": ("content", "response_metadata", "tool_calls", "usage_metadata"),
-    "LLMResult": ("generations", "llm_output"),
 }
 
 
@@ -74,6 +83,6 @@ def plain(value: Any) -> Any:
     if name in _SHOWN:
         return {"__class__": name} | {key: plain(getattr(value, key, None)) for key in _SHOWN[name]}
     fields = getattr(value, "__dict__", None)
-    if name.startswith("Secret") or not isinstance(fields, dict) or "logprob" not in str(fields):
-        return {"__class__": name}
-    return {"__class__": name} | {key: plain(each) for key, each in fields.items()}
+    if not isinstance(fields, dict):
+        return repr(value)
+    return {"__pydantic__": name} | {key: plain(each) for key, each in fields.items()}
