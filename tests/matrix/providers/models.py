@@ -6,8 +6,10 @@ Its client is pointed at loopback in the way its own package offers, keys are ma
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import wire
@@ -193,6 +195,79 @@ def _litellm_router(url: str) -> Any:
     return ChatLiteLLMRouter(router=router, model_name="m")
 
 
+def _baseten(url: str) -> Any:
+    from langchain_baseten import ChatBaseten
+
+    return ChatBaseten(model="m", baseten_api_base=f"{url}/v1", baseten_api_key=KEY)
+
+
+def _upstage(url: str) -> Any:
+    from langchain_upstage import ChatUpstage
+
+    return ChatUpstage(model="solar-pro2", base_url=f"{url}/v1", api_key=KEY)
+
+
+def _azure_ai(url: str) -> Any:
+    from langchain_azure_ai.chat_models import AzureAIOpenAIApiChatModel
+
+    return AzureAIOpenAIApiChatModel(
+        model="gpt-4o-mini", endpoint=f"{url}/v1", credential=KEY, use_responses_api=False
+    )
+
+
+class _Llama:
+    """Stands for `llama_cpp.Llama`, which is compiled for minutes: it answers in its words."""
+
+    def __init__(self, model_path: str, **options: Any) -> None:
+        del model_path, options
+
+    def create_chat_completion(self, **asked: Any) -> Any:
+        """As its own does: `logprobs` says whether, `top_logprobs` how many."""
+        top = asked.get("top_logprobs") if asked.get("logprobs") else None
+        given = {} if top is None else {"logprobs": True, "top_logprobs": top}
+        body = {"model": "m", "stream": asked.get("stream", False), **given}
+        return _documents(wire.chat_without_bytes(body), stream=body["stream"])
+
+    def __call__(self, prompt: str, **asked: Any) -> Any:
+        """Its completions."""
+        del prompt
+        body = {"model": "m", "stream": asked.get("stream"), "logprobs": asked.get("logprobs")}
+        return _documents(wire.completions(body), stream=bool(body["stream"]))
+
+
+def _documents(answer: wire.Answer, *, stream: bool) -> Any:
+    documents = list(answer.documents)
+    return iter(documents) if stream else documents[0]
+
+
+def _stand_for_llama_cpp() -> None:
+    module = ModuleType("llama_cpp")
+    vars(module).update(Llama=_Llama, LlamaGrammar=object)
+    sys.modules["llama_cpp"] = module
+
+
+def _llama_cpp(url: str) -> Any:
+    del url
+    _stand_for_llama_cpp()
+    from langchain_community.chat_models import ChatLlamaCpp
+
+    return ChatLlamaCpp(model_path="m.gguf", logits_all=True)
+
+
+def _llama_cpp_legacy(url: str) -> Any:
+    del url
+    _stand_for_llama_cpp()
+    from langchain_community.llms import LlamaCpp
+
+    return LlamaCpp(model_path="m.gguf", logits_all=True)
+
+
+def _writer(url: str) -> Any:
+    from langchain_writer import ChatWriter
+
+    return ChatWriter(base_url=url, api_key=KEY)
+
+
 def _nvidia(url: str) -> Any:
     from langchain_nvidia_ai_endpoints import ChatNVIDIA
 
@@ -303,6 +378,15 @@ CASES: dict[str, Case] = {
     ),
     "litellm": Case("LiteLLM, `ChatLiteLLM`", ("langchain-litellm",), _litellm),
     "litellm-router": Case("LiteLLM, `ChatLiteLLMRouter`", ("langchain-litellm",), _litellm_router),
+    "baseten": Case("Baseten, `ChatBaseten`", ("langchain-baseten",), _baseten),
+    "upstage": Case("Upstage, `ChatUpstage`", ("langchain-upstage",), _upstage),
+    "azure-ai": Case("Azure AI, `AzureAIOpenAIApiChatModel`", ("langchain-azure-ai",), _azure_ai),
+    "llama-cpp": Case(
+        "llama.cpp in process, `ChatLlamaCpp` [^llama]", ("langchain-community",), _llama_cpp
+    ),
+    "llama-cpp-legacy": Case(
+        "llama.cpp in process, `LlamaCpp` [^llama]", ("langchain-community",), _llama_cpp_legacy
+    ),
     "mistral": Case("Mistral, `ChatMistralAI`", ("langchain-mistralai",), _mistral, ask=_ASK),
     "nvidia": Case(
         "NVIDIA, `ChatNVIDIA`",
@@ -317,6 +401,7 @@ CASES: dict[str, Case] = {
     ),
     "cohere": Case("Cohere, `ChatCohere`", ("langchain-cohere",), _cohere),
     "anthropic": Case("Anthropic, `ChatAnthropic`", ("langchain-anthropic",), _anthropic),
+    "writer": Case("Writer, `ChatWriter`", ("langchain-writer",), _writer),
     "bedrock": Case("Amazon Bedrock, `ChatBedrockConverse`", ("langchain-aws",), _bedrock),
 }
 """Every model that is tried, in the table's order."""

@@ -94,7 +94,7 @@ def environment(packages: Sequence[str], *, upgrade: bool) -> tuple[Path, str | 
     for command in ([*make, *options, str(folder)], [*install, *packages, "-e", str(ROOT)]):
         code, _, errors = bounded(command, INSTALLING)
         if code != 0:
-            return python, f"cannot be installed: {errors.strip()[-300:]}"
+            return python, f"cannot be installed: {' '.join(errors.split())[-300:]}"
     stamp.write_text(wanted)
     return python, None
 
