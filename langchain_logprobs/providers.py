@@ -99,9 +99,8 @@ def _mend(model: object, rule: Rule, *, patch: bool) -> None:
     if (patch and mend.apply()) or mend.is_applied or not rule.patch_needed:
         return
     raise LogprobsUnsupportedError(
-        f"{type(model).__name__} gives no logprobs: its LangChain package drops them, and the "
-        f"patch langchain_logprobs.patches.{rule.patch}, which keeps them, is not applied. "
-        f"{ALTERNATIVES}"
+        f"{type(model).__name__} gives no logprobs without the patch "
+        f"langchain_logprobs.patches.{rule.patch}, and that is not applied. {ALTERNATIVES}"
     )
 
 
