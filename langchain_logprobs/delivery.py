@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from opentelemetry.metrics import MeterProvider
 
-from langchain_logprobs.core.model import RunTree
+from langchain_logprobs.core.model import RunTree, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
@@ -20,6 +22,7 @@ from langchain_logprobs.core.report import (
     Unavailable,
     through,
 )
+from langchain_logprobs.core.shapes import Shape
 from langchain_logprobs.settings import Settings
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import metrics_of
@@ -40,6 +43,7 @@ _WAYS_OUT: Mapping[Unavailable, str] = {
     "choices_interleaved": "LangChain streams its n > 1 answers as one. Use invoke(), or n=1",
 }
 """What to tell who asked for logprobs and got none that can be used."""
+_Result = TypeVar("_Result")
 _MOST_SAID = 1000
 """Different warnings remembered, so as to say each once."""
 
@@ -96,7 +100,7 @@ class Delivery:
         self._on_report = on_report
         self._on_low_confidence = on_low_confidence
         self._meter_provider = meter_provider
-        self._said: set[tuple[object, ...]] = set()
+        self._said: dict[tuple[object, ...], object] = {}
 
     def call_started(self, run_id: UUID) -> None:
         """Tells the watchers of a call that begins."""
@@ -120,7 +124,7 @@ class Delivery:
             self._write(processed)
             if self._on_report is not None:
                 self.guard("on_report", self._on_report, processed)
-            if self._on_low_confidence is not None and processed.low:
+            if self._on_low_confidence is not None and (processed.low or processed.low_fields):
                 self.guard("on_low_confidence", self._on_low_confidence, processed)
         for watcher in self._watchers:
             self.guard("sink", watcher.call_finished, report.call.run_id)
@@ -135,29 +139,40 @@ class Delivery:
             self.guard("sink", watcher.tree_finished, tree.root_run_id, tree.ended_ns)
 
     def flush(self, timeout: float) -> bool:
-        """Has every sink that can flush do so; whether all did in time."""
-        done = [sink.flush(timeout) for sink in self._sinks if hasattr(sink, "flush")]
+        """Has every sink that can flush do so, in `timeout` seconds together; whether all did."""
+        until = time.monotonic() + timeout
+        flushes = [flush for sink in self._sinks if callable(flush := getattr(sink, "flush", None))]
+        done = [self.guard("sink", flush, max(0.0, until - time.monotonic())) for flush in flushes]
         return all(done)
 
     def after_fork(self) -> None:
         """Forgets what is under way."""
         for watcher in self._watchers:
-            watcher.after_fork()
+            self.guard("sink", watcher.after_fork)
 
-    def guard(self, where: str, call: Callable[..., object], *args: object) -> None:
-        """Calls it; what it raises is swallowed."""
+    def guarded_shape(self, shape: Shape) -> Shape:
+        """The reader, but one that knows no payload on which it raises."""
+
+        def read(payload: object) -> tuple[TokenLogprob, ...] | None:
+            tokens = shape(payload)
+            return None if tokens is None else tuple(tokens)
+
+        return lambda payload: self.guard("shape", read, payload)
+
+    def guard(self, where: str, call: Callable[..., _Result], *args: object) -> _Result | None:
+        """What it returns; `None` where it raises, and the error is swallowed."""
         try:
-            call(*args)
-        except Exception as error:  # noqa: BLE001 - the guard of sinks, hooks and watchers
-            self.swallow(where, error)
+            return call(*args)
+        except Exception as error:  # noqa: BLE001 - the guard of all that users hand in
+            self._swallow(where, error)
+            return None
 
-    def swallow(self, where: str, error: Exception) -> None:
+    def _swallow(self, where: str, error: Exception) -> None:
         """Counts an error, and logs the first of its kind with its traceback.
 
         Raises:
             Exception: The error itself, where the settings say so.
         """
-        metrics_of(self._meter_provider).count_error(where)
         self._say_once(
             ("error", where, type(error)),
             "Error in %s, swallowed so that the application is not disturbed; further ones of "
@@ -166,15 +181,13 @@ class Delivery:
             names.ERRORS.name,
             error=error,
         )
+        with contextlib.suppress(Exception):  # the metrics may be what failed; the log has it
+            metrics_of(self._meter_provider).count_error(where)
         if self._raise_errors:
             raise error
 
     def _processed(self, report: Report) -> Report | None:
-        try:
-            return self._process(report)
-        except Exception as error:  # noqa: BLE001 - processors are the user's, as sinks are
-            self.swallow("processor", error)
-            return None
+        return self.guard("processor", self._process, report)
 
     def _write(self, report: Report) -> None:
         for sink in self._sinks:
@@ -183,6 +196,7 @@ class Delivery:
     def _say_once(
         self, key: tuple[object, ...], text: str, *args: object, error: Exception | None = None
     ) -> None:
-        if key not in self._said and len(self._said) < _MOST_SAID:
-            self._said.add(key)
+        turn = object()
+        # setdefault() is atomic: of two threads with the same to say, one says it.
+        if len(self._said) < _MOST_SAID and self._said.setdefault(key, turn) is turn:
             _LOG.warning(text, *args, exc_info=error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Unpack
 from uuid import UUID
 
@@ -25,12 +25,19 @@ from langchain_logprobs.core.report import (
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.delivery import Delivery
-from langchain_logprobs.settings import Settings, SettingsArguments
+from langchain_logprobs.settings import (
+    Settings,
+    SettingsArguments,
+    checked_labels,
+    checked_thresholds,
+)
 from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.spans import Options
 from langchain_logprobs.telemetry.worker import SHARED
 
 _FOREVER_NS = 2**63
+_CHUNKS_WITHOUT_TOKENS = 64
+"""Room for them beside `max_tokens`: a role, the finish, the usage, parts of tool calls."""
 _KEPT_PARAMETERS = (
     "frequency_penalty",
     "logprobs",
@@ -38,7 +45,6 @@ _KEPT_PARAMETERS = (
     "max_tokens",
     "n",
     "presence_penalty",
-    "response_format",
     "seed",
     "temperature",
     "top_k",
@@ -62,9 +68,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         shapes: Payload readers to try before the package's own.
         on_report: Is handed the `CallReport` of every call.
         on_low_confidence: Is handed the `CallReport` of calls whose confidence is under
-            `low_response`.
+            `low_response`, or one of whose JSON values is under its threshold.
         on_token: Is handed every token as it arrives, with the id of its call. It runs on the
             stream's thread.
+        labels: Labels whose probability to report, by path or field name: a sequence of strings, an
+            `Enum`, a `Literal`, `bool`. Those in the schema an answer was asked to fill are found
+            without being named here.
+        thresholds: The confidence under which a JSON value counts as low, by path or field name:
+            `{"$.total": 0.9, "$.items[*].price": 0.8}`.
         clock: Nanoseconds since the epoch; for tests.
         settings: See `Settings`. What is not given comes from the environment.
 
@@ -88,6 +99,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         on_report: Callable[[CallReport], object] | None = None,
         on_low_confidence: Callable[[CallReport], object] | None = None,
         on_token: Callable[[TokenLogprob, UUID], object] | None = None,
+        labels: Mapping[str, object] | None = None,
+        thresholds: Mapping[str, float] | None = None,
         clock: Callable[[], int] = time.time_ns,
         **settings: Unpack[SettingsArguments],
     ) -> None:
@@ -115,8 +128,11 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         )
         self._open_call = self._capture.call
         self._max_tokens = self.settings.max_tokens
-        self._shapes = (*shapes, *SHAPES)
+        self._max_events = self._max_tokens + _CHUNKS_WITHOUT_TOKENS
+        self._shapes = (*map(self._delivery.guarded_shape, shapes), *SHAPES)
         self._on_token = on_token
+        self._labels = checked_labels(labels or {})
+        self._thresholds = checked_thresholds(thresholds or {})
         self._clock = clock
         self._is_looked_after = False
 
@@ -194,7 +210,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         if call is None:  # late: the call was reported already
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
-        if len(call.events) < self._max_tokens:
+        if len(call.events) < self._max_events:
             call.events.append(event)
         else:
             call.overflow += len(event_tokens(event, self._shapes))
@@ -293,7 +309,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._is_looked_after = True
         call = _open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
-            self._report(old, "abandoned")
+            self._capture.add_report(self._report(old, "abandoned"))
         self._delivery.call_started(run_id)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
@@ -349,6 +365,9 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             low_token=self.settings.low_token,
             low_response=self.settings.low_response,
             unavailable=unavailable,
+            labels=self._labels,
+            thresholds=self._thresholds,
+            schemas=call.schemas,
         )
         self._delivery.call(report, requested=call.requested)
         return report
@@ -373,11 +392,27 @@ def _open_call(
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
         requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
+        # Of several prompts to a completion model, the first run is handed the usage of all.
+        shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
         metadata=dict(metadata),
         parameters={
             key: parameters[key] for key in _KEPT_PARAMETERS if parameters.get(key) is not None
         },
+        schemas=tuple(_schemas(parameters, told.get("options") or {})),
     )
+
+
+def _schemas(parameters: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[object]:
+    """What the answer was asked to fill: a schema, or the arguments of the only tool there is."""
+    structured = options.get("ls_structured_output_format")
+    if isinstance(structured, Mapping) and structured.get("schema") is not None:
+        yield structured["schema"]
+    elif parameters.get("response_format") is not None:
+        yield parameters["response_format"]
+    else:
+        match parameters.get("tools"):
+            case [tool]:
+                yield tool
 
 
 def _run_name(serialized: Mapping[str, Any], told: Mapping[str, Any]) -> str:
@@ -407,5 +442,6 @@ def _options(settings: Settings) -> Options:
         token_arrays=settings.token_arrays,
         capture_content=settings.capture_content,
         metric_attributes=settings.metric_attributes,
+        metric_fields=settings.metric_fields,
         max_pending_spans=settings.max_pending_spans,
     )

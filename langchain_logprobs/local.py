@@ -23,13 +23,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
 from threading import Event, Thread
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -262,7 +262,7 @@ def _assemble(target: Path, size: int, assemble: Callable[..., Path], progress: 
 def _rename(part: Path, target: Path) -> None:
     try:
         part.replace(target)
-    except PermissionError:  # Windows: another process has it open, so it is whole
+    except PermissionError:  # pragma: no cover - Windows: another process has it open and whole
         if not target.exists():
             raise
 
@@ -295,15 +295,15 @@ def _address(child: subprocess.Popen[bytes], timeout: float, progress: Progress)
     log: deque[str] = deque(maxlen=200)
     ready = Event()
     Thread(target=_drain, args=(child.stdout, log, ready), daemon=True).start()
+    progress("Loading the model", None)
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        progress("Loading the model", None)
-        if ready.wait(0.05):
-            found = _READY.search("".join(log))
-            if found is None:
-                raise LocalModelUnavailable(_why_ended(child, log))
-            if _healthy(found[1]):
-                return found[1]
+    found = _READY.search("".join(log)) if ready.wait(timeout) else None
+    if ready.is_set() and found is None:
+        raise LocalModelUnavailable(_why_ended(child, log))
+    while found and time.monotonic() < deadline:
+        if _healthy(found[1]):
+            return found[1]
+        time.sleep(0.05)
     raise LocalModelUnavailable(f"it did not answer within {timeout:g} s.{_tail(log)}")
 
 
@@ -347,15 +347,12 @@ def _tail(log: deque[str]) -> str:
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """Ends the process for certain: asks it to, and kills it if that takes long."""
     try:
-        if child.stdin:
-            child.stdin.close()
-        child.wait(GRACE)
-    except subprocess.TimeoutExpired:
+        cast("IO[bytes]", child.stdin).close()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE)
+    finally:  # a second Ctrl-C must not leave it behind either
         child.kill()
         child.wait()
-    except BaseException:
-        child.kill()
-        raise
 
 
 # The child's side
@@ -363,6 +360,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 
 def _serve() -> None:
     """Serves the weights in `sys.argv` until standard input is closed or the parent is gone."""
+    parent = os.getppid()  # now: once we are ready, it may be gone at any time
     path, port, timeout = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches us too; the parent decides
     # The server is made and unmade holding the GIL: only a watchdog in C can bound that.
@@ -371,7 +369,7 @@ def _serve() -> None:
     faulthandler.cancel_dump_traceback_later()
     # In one write, which no other thread's can break up.
     os.write(1, f"\nlangchain_logprobs: ready at {server.listening_address}\n".encode())
-    _wait_for_the_end()
+    _wait_for_the_end(parent)
     faulthandler.dump_traceback_later(GRACE, exit=True)
     del server
     faulthandler.cancel_dump_traceback_later()
@@ -405,20 +403,18 @@ def _server(path: str, port: int) -> Any:
     return xllamacpp.Server(parameters)
 
 
-def _wait_for_the_end() -> None:
+def _wait_for_the_end(parent: int) -> None:
     closed = Event()
     Thread(target=_read_until_closed, args=(closed,), daemon=True).start()
-    parent = os.getppid()
     # A fork of the parent may hold our standard input open when it itself is gone.
     while not closed.wait(1.0) and os.getppid() == parent:
-        pass
+        pass  # pragma: no cover - only if that takes a second
 
 
 def _read_until_closed(closed: Event) -> None:
-    while os.read(0, 4096):
-        pass
+    os.read(0, 1)  # nothing is ever written to it
     closed.set()
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # pragma: no cover - runs in processes of its own
     sys.exit(main())

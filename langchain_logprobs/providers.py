@@ -54,7 +54,7 @@ def with_logprobs(model: _Model, top_logprobs: int = 5, *, patch: bool = True) -
 
     .. versionadded:: 0.1.0
     """
-    if isinstance(top_logprobs, bool) or top_logprobs not in range(_MOST + 1):
+    if type(top_logprobs) is not int or top_logprobs not in range(_MOST + 1):
         raise ValueError(f"top_logprobs is {top_logprobs!r}, but takes a whole number, 0 to 20.")
 
     def on(of: Any) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, TypedDict, get_args
+
+from langchain_logprobs.core.labels import labels_from
 
 TokenSpans = Literal["all", "low", "none"]
 """Which tokens become spans: every one, only those under `low_token`, none."""
@@ -117,6 +120,18 @@ class Settings:
             lambda text: tuple(key.strip() for key in text.split(",") if key.strip()),
         ),
     )
+    metric_fields: tuple[str, ...] = _setting(
+        (),
+        _Rule(
+            "Paths of JSON answers that get a metric, such as `$.total` or `$.items[*].price`.",
+            "a tuple of paths that begin with $ (in the environment: separated by commas)",
+            lambda of: (
+                isinstance(of, tuple)
+                and all(isinstance(path, str) and path.startswith("$") for path in of)
+            ),
+            lambda text: tuple(path.strip() for path in text.split(",") if path.strip()),
+        ),
+    )
     keep: int = _count(0, "How many of the last reports `handler.reports` keeps.")
     max_open_calls: int = _count(
         10_000, "Calls in flight; beyond it the oldest is given up, and reported.", least=1
@@ -129,8 +144,8 @@ class Settings:
         600.0,
         _Rule(
             "Seconds without a sign of life after which a call is reported as abandoned.",
-            "a number of seconds, more than 0",
-            lambda of: _is_number(of) and of > 0,
+            "a finite number of seconds, more than 0",
+            lambda of: _is_number(of) and 0 < of < math.inf,
             float,
         ),
     )
@@ -167,7 +182,8 @@ class Settings:
         read = {
             of.name: _read(of.metadata["rule"], variable, environment[variable])
             for of in fields(cls)
-            if of.name not in given and (variable := variable_of(of.name)) in environment
+            if of.name not in given
+            and environment.get(variable := variable_of(of.name), "").strip()  # empty is unset
         }
         wanted = {"capture_content": _content_wanted(environment), **read, **given}
         settings = cls(**wanted)
@@ -187,12 +203,42 @@ class SettingsArguments(TypedDict, total=False):
     low_response: float
     capture_content: bool | None
     metric_attributes: tuple[str, ...]
+    metric_fields: tuple[str, ...]
     keep: int
     max_open_calls: int
     max_tokens: int
     max_pending_spans: int
     idle_timeout: float
     raise_errors: bool
+
+
+def checked_labels(labels: Mapping[str, object]) -> Mapping[str, object]:
+    """The labels, as they are.
+
+    Raises:
+        SettingsError: Something that is to be labelled has fewer than two labels.
+    """
+    for name, source in labels.items():
+        if len(labels_from(source)) < 2:  # noqa: PLR2004 - one label is no choice
+            raise SettingsError(
+                f"labels[{name!r}] is {source!r}, but takes at least two labels: a sequence of "
+                "strings, an Enum, a Literal, or bool."
+            )
+    return labels
+
+
+def checked_thresholds(thresholds: Mapping[str, float]) -> Mapping[str, float]:
+    """The thresholds, as they are.
+
+    Raises:
+        SettingsError: One is no probability.
+    """
+    for name, limit in thresholds.items():
+        if not _is_number(limit) or not 0 <= limit <= 1:
+            raise SettingsError(
+                f"thresholds[{name!r}] is {limit!r}, but takes a probability, from 0 to 1."
+            )
+    return thresholds
 
 
 def variable_of(setting: str) -> str:

@@ -27,7 +27,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from pydantic import ConfigDict, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
@@ -109,7 +109,7 @@ class ScriptedChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    answers: Sequence[Answer]
+    answers: Sequence[Answer] = Field(min_length=1)
     model: str = "scripted-1"
     logprobs: bool = True
     _turns: Iterator[int] = PrivateAttr(default_factory=count)

@@ -5,16 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from socket import create_server
+from threading import Timer
 from urllib.request import Request, urlopen
 
 import pytest
 
-from langchain_logprobs.local import LocalModelUnavailable, local_model, main, weights
+from langchain_logprobs.local import LocalModelUnavailable, _print, local_model, main, weights
 
 pytestmark = [
     pytest.mark.skipif(find_spec("xllamacpp") is None, reason='needs the extra "local"'),
@@ -28,7 +30,8 @@ FAKE = """
 import os, signal, time
 
 class CommonParams:
-    class model: path = None
+    def __getattr__(self, name):
+        return CommonParams()
 
 class Server:
     def __init__(self, parameters):
@@ -113,6 +116,7 @@ def test_a_missing_package_is_named(package: str, monkeypatch: pytest.MonkeyPatc
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed, most likely for want of memory"),
         ("os.kill(os.getpid(), signal.SIGILL)", "ended by SIGILL"),
         ("raise RuntimeError('out of luck')", r"status 1\. It wrote last:\n(.|\n)*out of luck"),
+        ("self.listening_address = 'http://127.0.0.1:9'", "did not answer within 1.5 s"),
         ("print('thinking', flush=True); time.sleep(600)", "within 1.5 s(.|\n)*thinking"),
     ],
 )
@@ -165,6 +169,13 @@ def test_damaged_weights_are_put_together_again_and_leftovers_removed(tmp_path: 
     assert told[-1] == 1.0
 
 
+def test_the_command_tells_of_each_step_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in (0.0, 0.5, 1.0):
+        _print("Doing", done)
+
+    assert capsys.readouterr().err == "Doing ...\n"
+
+
 def test_two_processes_may_put_the_weights_together_at_once(tmp_path: Path) -> None:
     code = "import pathlib, sys; from langchain_logprobs.local import weights; weights(cache={})"
     command = [sys.executable, "-c", code.format("pathlib.Path(sys.argv[1])"), str(tmp_path)]
@@ -208,6 +219,33 @@ def test_an_answer_under_way_does_not_hold_up_the_end() -> None:
     assert time.monotonic() - ending < SECONDS
 
 
+def test_a_server_that_does_not_hear_is_killed() -> None:
+    before = children(os.getpid())
+    with local_model():
+        started = children(os.getpid()) - before
+        for pid in started:
+            os.kill(pid, signal.SIGSTOP)
+
+    assert started
+    assert all(map(gone, started))
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_server() -> None:
+    before, started = children(os.getpid()), set[int]()
+    with pytest.raises(KeyboardInterrupt), local_model():
+        stop(started, children(os.getpid()) - before)
+
+    assert started
+    assert wait_until_gone(started)
+
+
+def stop(seen: set[int], now: set[int]) -> None:
+    seen |= now
+    for pid in now:
+        os.kill(pid, signal.SIGSTOP)
+    Timer(0.5, interrupt_main).start()
+
+
 HOLD = """
 import time
 from langchain_logprobs.local import local_model
@@ -242,11 +280,12 @@ def test_a_killed_parent_leaves_no_process_though_its_fork_lives_on() -> None:
 
 def test_the_command_serves_until_ctrl_c() -> None:
     with running("-m", "langchain_logprobs.local") as (process, started):
+        time.sleep(0.5)  # it is serving, not starting
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
         out, err = process.communicate(timeout=SECONDS)
 
         assert (process.returncode, b"ChatOpenAI(" in out) == (0, True)
-        assert b"Loading the model" in err
+        assert err.splitlines() == [b"Loading the model ..."]
         assert started
         assert wait_until_gone(started)
 

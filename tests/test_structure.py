@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -150,3 +152,23 @@ def test_redacting_hides_the_arguments_of_a_tool_without_a_name() -> None:
     of = report(('{"x":"secret"}', -0.5), text="", tool_calls=(("f", {"x": "secret"}),))
 
     assert "secret" not in repr(redact()(of))
+
+
+def test_the_code_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parent.parent / "docs" / "structured-output.md"
+    rows = (
+        ('{"vendor":"', -0.01),
+        ("Acme", -0.2),
+        ('","mood":"', -0.01),
+        ("good", -0.3),
+        ('"', -0.1),
+    )
+    of = report(*rows, (',"total":', -0.1), ("12", -0.5), (".50", -0.7), ("}", -0.1))
+    names: dict[str, Any] = {"report": of, "call": of.call, "record": of.fields["$"].value}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(block, names)
+    shown = capsys.readouterr().out.splitlines()
+
+    assert [shown[0], shown[3], shown[4]] == ["12.5", "['12', '.50']", "$.total"]
+    assert "{'vendor': 0.81" in shown[5]
+    assert f"good {math.exp(-0.3)}" == shown[6]

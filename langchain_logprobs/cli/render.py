@@ -13,12 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics.export import (
-    HistogramDataPoint,
-    Metric,
-    MetricsData,
-    NumberDataPoint,
-)
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric, MetricsData
 from rich import box
 from rich.bar import Bar
 from rich.cells import cell_len
@@ -398,19 +393,16 @@ def _point_label(metric: Metric, attributes: Mapping[str, object] | None) -> Tex
 
 
 def _point(point: object) -> Iterator[str]:
-    match point:
-        case HistogramDataPoint(count=count, sum=total, min=least, max=most) if count:
-            yield f"{count:,}"
-            yield from (f"{value:.2f}" for value in (total / count, least, most))
-            yield _spread(point.bucket_counts)
-        case NumberDataPoint(value=value):
-            yield f"{value:,}"
+    if isinstance(point, HistogramDataPoint):
+        yield f"{point.count:,}"
+        yield from (f"{value:.2f}" for value in (point.sum / point.count, point.min, point.max))
+        yield _spread(point.bucket_counts)
+    else:
+        yield f"{getattr(point, 'value', 0):,}"
 
 
 def _spread(counts: Sequence[int]) -> str:
     """The filled part of a histogram, as a row of bars."""
     filled = [index for index, count in enumerate(counts) if count]
-    if not filled:
-        return ""
     inner = counts[filled[0] : filled[-1] + 1]
     return "".join(_BARS[math.ceil(7 * count / max(inner))] if count else " " for count in inner)

@@ -7,7 +7,7 @@ look-ups only, never across anybody else's code.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -25,7 +25,9 @@ class OpenCall:
     """A call in flight.
 
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
-    are counted in `overflow`.
+    are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
+    `told` is how often its start was told of: LangChain tells a handler that is listed twice
+    everything twice. `shares_usage`: the usage at its end is a whole batch's.
     """
 
     run_id: UUID
@@ -38,10 +40,13 @@ class OpenCall:
     metadata: Mapping[str, Any]
     parameters: Mapping[str, Any]
     root_run_id: UUID
+    schemas: tuple[object, ...] = ()
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)
     overflow: int = 0
+    told: int = 1
+    shares_usage: bool = False
 
     @property
     def heard_ns(self) -> int:
@@ -58,6 +63,7 @@ class _Tree:
     started_ns: int
     heard_ns: int
     parents: dict[UUID, UUID | None] = field(default_factory=dict)
+    children: dict[UUID | None, dict[UUID, None]] = field(default_factory=dict)
     calls: dict[UUID, OpenCall] = field(default_factory=dict)
     reports: list[CallReport] = field(default_factory=list)
     tokens: int = 0
@@ -67,6 +73,29 @@ class _Tree:
         """When anything in it last gave a sign of life."""
         return max([self.heard_ns, *(call.heard_ns for call in self.calls.values())])
 
+    def enter(self, run_id: UUID, parent: UUID | None) -> None:
+        """A run or call begins inside another."""
+        self.parents[run_id] = parent
+        self.children.setdefault(parent, {})[run_id] = None
+
+    def leave(self, run_id: UUID) -> None:
+        """A run or call ends; what is still open inside it is its parent's from now on."""
+        parent = self.parents.pop(run_id)
+        siblings = self.children[parent]
+        del siblings[run_id]
+        for orphan in self.children.pop(run_id, ()):
+            self.parents[orphan] = parent
+            siblings[orphan] = None
+        if not siblings:
+            del self.children[parent]
+
+    def calls_inside(self, run_id: UUID) -> list[OpenCall]:
+        """The open calls inside a run, at any depth."""
+        runs = [run_id]
+        for run in runs:  # it goes on over what is added
+            runs += self.children.get(run, ())
+        return [self.calls[run] for run in runs if run in self.calls]
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -74,7 +103,7 @@ class Ended:
 
     Attributes:
         calls: Calls inside it that nothing had ended.
-        tree: The root run, if it was one with model calls inside.
+        tree: The root run, if it was one that ended.
         reports: The reports of that tree's calls, in the order in which they ended.
         omitted: Calls of that tree that passed its bounds and are not among `reports`.
     """
@@ -109,8 +138,10 @@ class Capture:
     def start_run(self, run_id: UUID, parent_run_id: UUID | None, name: str, now_ns: int) -> None:
         """A chain, tool or retriever began."""
         with self._lock:
+            if run_id in self._root_of:  # a handler that is listed twice is told twice
+                return
             tree = self._tree_of(parent_run_id, run_id, name, now_ns)
-            tree.parents[run_id] = parent_run_id
+            tree.enter(run_id, None if run_id == tree.root_run_id else parent_run_id)
             self._root_of[run_id] = tree.root_run_id
 
     def start_call(self, call: OpenCall) -> tuple[OpenCall, ...]:
@@ -120,10 +151,15 @@ class Capture:
             Calls to give up, because there are too many in flight.
         """
         with self._lock:
+            known = self._calls.get(call.run_id)
+            if known is not None:
+                known.told += 1
+                return ()
             root = self._root(call.parent_run_id)
             if root is not None:
                 tree = self._trees[root]
                 tree.calls[call.run_id] = call
+                tree.enter(call.run_id, call.parent_run_id)
                 tree.heard_ns = call.started_ns
                 call.root_run_id, call.root_name = root, tree.name
                 call.root_started_ns = tree.started_ns
@@ -154,13 +190,9 @@ class Capture:
                 return Ended()
             tree = self._trees[root]
             tree.heard_ns = now_ns
-            inside = tuple(
-                self._forget(call)
-                for call in tuple(tree.calls.values())
-                if run_id in self._ancestors(tree, call.parent_run_id)
-            )
+            inside = tuple(map(self._forget, tree.calls_inside(run_id)))
             if run_id != root:
-                tree.parents.pop(run_id, None)
+                tree.leave(run_id)
                 self._root_of.pop(run_id, None)
                 return Ended(calls=inside)
             return self._end_tree(tree, inside, outcome, error, now_ns)
@@ -213,7 +245,8 @@ class Capture:
     def _tree_of(self, parent: UUID | None, run_id: UUID, name: str, now_ns: int) -> _Tree:
         root = self._root(parent)
         if root is None:  # a parent that the handler was never told of is none
-            return self._trees.setdefault(run_id, _Tree(run_id, name, now_ns, now_ns))
+            self._trees[run_id] = _Tree(run_id, name, now_ns, now_ns)
+            return self._trees[run_id]
         tree = self._trees[root]
         tree.heard_ns = now_ns
         return tree
@@ -226,16 +259,11 @@ class Capture:
         root = self._root_of.get(parent) if call is None else call.root_run_id
         return root if root in self._trees else None
 
-    def _ancestors(self, tree: _Tree, run_id: UUID | None) -> Iterator[UUID]:
-        while run_id is not None:
-            yield run_id
-            call = tree.calls.get(run_id)
-            run_id = tree.parents.get(run_id) if call is None else call.parent_run_id
-
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
         if (tree := self._trees.get(call.root_run_id)) is not None:
             tree.calls.pop(call.run_id, None)
+            tree.leave(call.run_id)
         return call
 
     def _end_tree(

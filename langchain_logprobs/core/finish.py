@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
 from langchain_logprobs.core.report import Unavailable
-from langchain_logprobs.core.shapes import SHAPES, Shape, read_tokens
+from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of, read_tokens, tokens_at
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
+_NESTED = ("model_kwargs", "extra_body")
+"""Parameters in which others are handed through to the provider."""
 
 
 class Finished(NamedTuple):
@@ -52,14 +54,12 @@ def finish(
         max_tokens: Tokens beyond this number are counted, not kept.
     """
     generations = _generations(response)
-    streamed = _read_events(call.events, shapes)
-    heard = len(streamed.tokens) + call.overflow
-    ended = [
-        _read(_payloads(generation), shapes)
-        for generation in generations
-        if not heard or _entries(generation) > heard
-    ]
-    by_end = sum(len(read.tokens) for read in ended) > heard or (not heard and bool(ended))
+    events, overflow = call.events[:: call.told], call.overflow // call.told
+    streamed = _read_events(events, shapes)
+    heard = len(streamed.tokens) + overflow
+    has_more = not heard or sum(map(_entries, generations)) > heard
+    ended = [_read(_payloads(of), shapes) for of in generations] if has_more else []
+    by_end = bool(ended) and (not heard or sum(len(read.tokens) for read in ended) > heard)
     kept, cut = _within(max_tokens, [read.tokens for read in (ended if by_end else [streamed])])
     finished = ModelCall(
         run_id=call.run_id,
@@ -72,14 +72,14 @@ def finish(
         operation=call.operation,
         started_ns=call.started_ns,
         ended_ns=ended_ns,
-        completions=tuple(_completions(kept, generations, call.events)),
+        completions=_completions(kept, generations, events),
         outcome=outcome,
         error=error,
         source=_source(kept, by_end=by_end),
-        truncated=cut if by_end else cut + call.overflow,
+        truncated=cut if by_end else cut + overflow,
         metadata=call.metadata,
         parameters=call.parameters,
-        **_description(generations, response),
+        **_description(generations, response, shares_usage=call.shares_usage),
     )
     unreadable = streamed.unreadable or any(read.unreadable for read in ended)
     return Finished(finished, _why_unavailable(finished, call, generations, unreadable=unreadable))
@@ -92,15 +92,16 @@ def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenL
 
 def asks_for_logprobs(*parameters: Mapping[str, Any]) -> bool:
     """Whether a model was asked for logprobs, in the words of whichever provider."""
-    inner = (given.get("model_kwargs") or {} for given in parameters)
-    return any(map(_asks, [*parameters, *inner]))
+    nested = [_mapping(given.get(name)) for given in parameters for name in _NESTED]
+    return any(map(_asks, [*parameters, *nested]))
 
 
 def _asks(given: Mapping[str, Any]) -> bool:
-    values = [given.get(name) for name in ("logprobs", "top_logprobs", "response_logprobs")]
-    # 0 asks for the chosen token alone.
-    return any(value is not None and value is not False for value in values) or (
-        "message.output_text.logprobs" in (given.get("include") or ())
+    logprobs, include = given.get("logprobs"), given.get("include")
+    return (
+        (logprobs is not None and logprobs is not False)  # 0: the chosen tokens' own
+        or bool(given.get("top_logprobs") or given.get("response_logprobs"))
+        or (isinstance(include, (list, tuple)) and "message.output_text.logprobs" in include)
     )
 
 
@@ -108,13 +109,30 @@ def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
     tokens: list[TokenLogprob] = []
     unreadable = False
     for at_ns, _, chunk, logprobs in events:
-        read = _read(_payloads(chunk, logprobs), shapes)
-        unreadable = unreadable or read.unreadable
-        tokens += [
-            TokenLogprob(of.text, of.logprob, of.raw, of.candidates, of.channel, at_ns)
-            for of in read.tokens
-        ]
+        info = getattr(chunk, "generation_info", None)
+        first = info.get("logprobs") if type(info) is dict else None
+        # Almost every chunk has them there, so the other places are looked for only if not.
+        read = tokens_at(at_ns, first, shapes) if first else None
+        if not read:
+            read = _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
+        if read:
+            tokens += read
+        else:
+            unreadable = unreadable or read is None
     return _Read(tuple(tokens), unreadable)
+
+
+def _first_tokens(
+    at_ns: int, payloads: Iterable[object], shapes: Sequence[Shape]
+) -> tuple[TokenLogprob, ...] | None:
+    """The tokens of the first payload that has any; `None` if there are none and one is unread."""
+    found: tuple[TokenLogprob, ...] | None = ()
+    for payload in payloads:
+        tokens = tokens_at(at_ns, payload, shapes)
+        if tokens:
+            return tokens
+        found = None if tokens is None else found
+    return found
 
 
 def _read(payloads: Iterable[object], shapes: Sequence[Shape]) -> _Read:
@@ -146,18 +164,20 @@ def _beside(generation: Any, payload: object) -> object:
 
 
 def _found(mapping: object) -> Iterator[object]:
-    if isinstance(mapping, Mapping):
-        yield from (mapping[key] for key in _KEYS if mapping.get(key) is not None)
+    given = _mapping(mapping)
+    yield from (given[key] for key in _KEYS if given.get(key) is not None)
 
 
 def _entries(generation: Any) -> int:
-    """How many tokens a generation's payload says it has, without reading them."""
-    match next(_payloads(generation), None):
+    """About how many tokens a generation's payloads say it has, without reading them."""
+    return max(map(_entries_in, _payloads(generation)), default=0)
+
+
+def _entries_in(payload: object) -> int:
+    match payload:
         case {"tokens": [*entries], "token_logprobs": [*_]} | [*entries]:
             return len(entries)
-        case Mapping() as payload:
-            return sum(len(of) for of in payload.values() if isinstance(of, (list, tuple)))
-    return 0
+    return sum(len(of) for of in fields_of(payload).values() if isinstance(of, (list, tuple)))
 
 
 def _within(
@@ -175,17 +195,18 @@ def _completions(
     sequences: Sequence[tuple[TokenLogprob, ...]],
     generations: Sequence[Any],
     events: Sequence[Event],
-) -> Iterator[Completion]:
+) -> tuple[Completion, ...]:
     heads = [*generations, *[None] * len(sequences)][: len(sequences)]
-    for tokens, generation in zip(sequences, heads, strict=True):
-        completion = Completion(
+    completions = tuple(
+        Completion(
             tokens=tokens,
             text=_streamed_text(events) if generation is None else _str(generation, "text"),
             tool_calls=tuple(_tool_calls(generation)),
             finish_reason=_finish_reason(generation),
         )
-        if completion != Completion():
-            yield completion
+        for tokens, generation in zip(sequences, heads, strict=True)
+    )
+    return completions if any(of != Completion() for of in completions) else ()
 
 
 def _streamed_text(events: Iterable[Event]) -> str:
@@ -203,7 +224,7 @@ def _tool_calls(generation: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _finish_reason(generation: Any) -> str | None:
-    info = getattr(generation, "generation_info", None) or {}
+    info = _mapping(getattr(generation, "generation_info", None))
     metadata = _metadata(generation)
     for key in ("finish_reason", "stop_reason", "done_reason"):
         reason = info.get(key) or metadata.get(key)
@@ -212,13 +233,15 @@ def _finish_reason(generation: Any) -> str | None:
     return None
 
 
-def _description(generations: Sequence[Any], response: Any) -> dict[str, Any]:
+def _description(
+    generations: Sequence[Any], response: Any, *, shares_usage: bool
+) -> dict[str, Any]:
     """What the provider says of its answer: its model, its id, how many tokens it counted."""
     generation = generations[0] if generations else None
     metadata = _metadata(generation)
-    output = getattr(response, "llm_output", None) or {}
-    usage = getattr(getattr(generation, "message", None), "usage_metadata", None) or {}
-    counted = output.get("token_usage") or {}
+    output = _mapping(getattr(response, "llm_output", None))
+    usage = _mapping(getattr(getattr(generation, "message", None), "usage_metadata", None))
+    counted = {} if shares_usage else _mapping(output.get("token_usage"))
     return {
         "response_model": _first_str(metadata.get("model_name"), output.get("model_name")),
         "response_id": _first_str(metadata.get("id"), output.get("id")),
@@ -230,20 +253,19 @@ def _description(generations: Sequence[Any], response: Any) -> dict[str, Any]:
 def _why_unavailable(
     finished: ModelCall, call: OpenCall, generations: Sequence[Any], *, unreadable: bool
 ) -> Unavailable | None:
-    tokens = [token for completion in finished.completions for token in completion.tokens]
-    content = [token for token in tokens if token.channel == "content"]
+    answer = finished.completions[0] if finished.completions else Completion()
+    content = [token for token in answer.tokens if token.channel == "content"]
     if content:
         if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
             return "choices_interleaved"
         return None if any(token.logprob is not None for token in content) else "no_numbers"
-    called_tools = any(completion.tool_calls for completion in finished.completions)
     reasons: dict[Unavailable, bool] = {
-        "refusal": any(token.channel == "refusal" for token in tokens),
+        "refusal": any(token.channel == "refusal" for token in answer.tokens),
         "unreadable": unreadable,
-        "no_answer": not finished.completions and finished.outcome != "ok",
+        "no_answer": finished.outcome != "ok" and not (answer.text or answer.tool_calls),
         "dropped_by_langchain": _passed_over(call, generations),
         "not_requested": not call.requested,
-        "provider_omits_tool_logprobs": called_tools,
+        "provider_omits_tool_logprobs": bool(answer.tool_calls),
     }
     return next((reason for reason, holds in reasons.items() if holds), "not_sent")
 
@@ -275,8 +297,11 @@ def _generations(response: Any) -> list[Any]:
 
 
 def _metadata(generation: Any) -> Mapping[str, Any]:
-    metadata = getattr(getattr(generation, "message", None), "response_metadata", None)
-    return metadata if isinstance(metadata, Mapping) else {}
+    return _mapping(getattr(getattr(generation, "message", None), "response_metadata", None))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _str(thing: Any, name: str) -> str:

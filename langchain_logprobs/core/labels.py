@@ -35,6 +35,7 @@ from langchain_logprobs.core.fields import Fields, tokens_in
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.records import json_names
 from langchain_logprobs.core.scanner import step
+from langchain_logprobs.core.schemas import parts, path_of, resolved
 from langchain_logprobs.core.text import Aligned
 
 _AROUND = " \t\r\n\"'`*\u201c\u201d\u2018\u2019«»"
@@ -135,7 +136,7 @@ def label_confidences(
     """
     found = {}
     for name, source in wanted.items():
-        path = name if name.startswith("$") else f"${step(name)}"
+        path = path_of(name)
         place = _said(path, text, fields)
         if place is not None:
             said, span = place
@@ -389,7 +390,7 @@ def _is_union(kind: object) -> bool:
 def _in_schema(
     schema: object, root: Mapping[str, Any], path: str = "", depth: int = _DEEPEST
 ) -> Iterator[_Found]:
-    schema = _resolved(schema, root)
+    schema = resolved(schema, root)
     labels = _schema_labels(schema, root, depth)
     if len(labels) > 1 and path:
         yield path, labels
@@ -398,7 +399,7 @@ def _in_schema(
     for key in ("json_schema", "schema", "function", "parameters"):  # what providers wrap it in
         if not path and isinstance(schema.get(key), Mapping):
             yield from _in_schema(schema[key], schema[key], path, depth - 1)
-    for part in _parts(schema):
+    for part in parts(schema):
         yield from _in_schema(part, root, path, depth - 1)
     properties = schema.get("properties")
     for name, inner in properties.items() if isinstance(properties, Mapping) else ():
@@ -417,30 +418,10 @@ def _schema_labels(
             return labels_from(bool)
         case {"type": "null"}:
             return labels_from(None)
-    parts = [
-        _schema_labels(_resolved(part, root), root, depth - 1)
-        for part in (_parts(schema) if depth else ())
+    found = [
+        _schema_labels(resolved(part, root), root, depth - 1)
+        for part in (parts(schema) if depth else ())
     ]
-    if not all(parts):
+    if not all(found):
         return ()
-    return tuple(dict.fromkeys(label for part in parts for label in part))
-
-
-def _parts(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """The schemas that this one is made of."""
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(schema.get(key), (list, tuple)):
-            yield from schema[key]
-
-
-def _resolved(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a reference into the same document leads to."""
-    for _ in range(_DEEPEST):
-        match schema:
-            case {"$ref": str(reference)}:
-                schema = root
-                for name in reference.removeprefix("#/").split("/"):
-                    schema = schema.get(name) if isinstance(schema, Mapping) else None
-            case _:
-                break
-    return schema if isinstance(schema, Mapping) else {}
+    return tuple(dict.fromkeys(label for labels in found for label in labels))

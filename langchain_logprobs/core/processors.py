@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 from itertools import accumulate
+from operator import itemgetter
 from uuid import UUID
 
 from langchain_logprobs.core.confidence import identity
+from langchain_logprobs.core.fields import FieldConfidence
 from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
 from langchain_logprobs.core.report import CallReport, Processor, Report
+from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import pieces
 
 MASK = "▮"
@@ -21,12 +25,13 @@ MASK = "▮"
 def redact(*patterns: str | re.Pattern[str]) -> Processor:
     """A processor that hides text and changes no number.
 
-    Token texts, bytes, alternatives, answers, tool-call arguments and run metadata go; which
-    candidates are the same token stays, so that every measure keeps its value.
+    Which candidates are the same token stays, so that every measure keeps its value.
 
     Args:
-        patterns: Regular expressions. Without any, all text is hidden; with some, only the tokens
-            that overlap a match in the answer (with their alternatives), and the matches in it.
+        patterns: Regular expressions. Without any, all goes: token texts, bytes, alternatives,
+            answers, tool-call arguments and run metadata. With some, only what they match in the
+            answer, the tokens that overlap a match or weighed one, with all their alternatives,
+            and the arguments of tool calls in which there is a match.
 
     Raises:
         re.error: A pattern is no regular expression.
@@ -63,7 +68,7 @@ def sample(rate: float) -> Processor:
 def keep_lowest(count: int) -> Processor:
     """A processor that keeps, of each completion, the `count` least likely tokens, in order.
 
-    The report's measures stay those of all tokens.
+    The report's measures stay those of all tokens, and its fields no longer say which are theirs.
 
     Args:
         count: How many tokens; at least 0.
@@ -71,7 +76,7 @@ def keep_lowest(count: int) -> Processor:
     Raises:
         ValueError: `count` is negative.
     """
-    if count < 0:
+    if type(count) is not int or count < 0:
         raise ValueError(f"keep_lowest() takes a number of tokens, not {count!r}")
 
     def lowest(completion: Completion) -> Completion:
@@ -79,7 +84,12 @@ def keep_lowest(count: int) -> Processor:
         kept = sorted(nsmallest(count, range(len(tokens)), key=lambda at: likelihood(tokens[at])))
         return replace(completion, tokens=tuple(tokens[at] for at in kept))
 
-    return _on_calls(lambda report: _with_completions(report, lowest))
+    def fewer(report: CallReport) -> CallReport:
+        completions = tuple(map(lowest, report.call.completions))
+        call = replace(report.call, completions=completions)
+        return replace(_with_fields(report, _without_places), call=call)
+
+    return _on_calls(fewer)
 
 
 def likelihood(token: TokenLogprob) -> float:
@@ -93,13 +103,11 @@ def _on_calls(change: Callable[[CallReport], CallReport]) -> Processor:
     def process(report: Report) -> Report:
         if isinstance(report, CallReport):
             return change(report)
-        changed = {id(call): change(call) for call in report.calls}
-        weakest = report.weakest
-        return replace(
-            report,
-            calls=tuple(changed.values()),
-            weakest=None if weakest is None else changed[id(weakest)],
-        )
+        calls, weakest = tuple(map(change, report.calls)), report.weakest
+        if weakest is not None:
+            known = zip(report.calls, calls, strict=True)
+            weakest = next((new for old, new in known if old is weakest), None) or change(weakest)
+        return replace(report, calls=calls, weakest=weakest)
 
     return process
 
@@ -107,27 +115,53 @@ def _on_calls(change: Callable[[CallReport], CallReport]) -> Processor:
 def _with_completions(
     report: CallReport, change: Callable[[Completion], Completion], *, hide_metadata: bool = False
 ) -> CallReport:
+    """The report with its completions redacted, and its fields if anything was hidden."""
     completions = tuple(map(change, report.call.completions))
     if completions != report.call.completions:
-        report = _without_values(report)
+        report = _with_fields(_without_labels(report), _masking(report.known_paths))
     call = replace(report.call, completions=completions)
     if hide_metadata:
         call = replace(call, metadata={}, parameters=_numbers(call.parameters))
     return replace(report, call=call)
 
 
-def _without_values(report: CallReport) -> CallReport:
-    """The report without what its fields say; which label was chosen is the answer itself."""
-    tools = (
+def _with_fields(
+    report: CallReport, change: Callable[[FieldConfidence], FieldConfidence]
+) -> CallReport:
+    tools = tuple(
         replace(
             tool,
-            chosen=None if tool.chosen is None else replace(tool.chosen, value=None),
-            arguments=tool.arguments.without_values(),
-            labels={},
+            chosen=None if tool.chosen is None else change(tool.chosen),
+            arguments=tool.arguments.map(change),
         )
         for tool in report.tools
     )
-    return replace(report, fields=report.fields.without_values(), labels={}, tools=tuple(tools))
+    low = tuple(map(change, report.low_fields))
+    return replace(report, fields=report.fields.map(change), tools=tools, low_fields=low)
+
+
+def _without_labels(report: CallReport) -> CallReport:
+    """The report without its labels: which one was chosen is what the answer says."""
+    return replace(
+        report, labels={}, tools=tuple(replace(tool, labels={}) for tool in report.tools)
+    )
+
+
+def _masking(known: frozenset[str]) -> Callable[[FieldConfidence], FieldConfidence]:
+    """Hides what a field says, and its path too where that holds keys of the model's own."""
+    masks: dict[str, str] = {}
+
+    def masked(field: FieldConfidence) -> FieldConfidence:
+        path = field.path
+        if not {path, pattern_of(path)} & known and path != "$":
+            path = masks.setdefault(path, f"$.{MASK}{len(masks) + 1}")
+        return replace(field, value=None, path=path)
+
+    return masked
+
+
+def _without_places(field: FieldConfidence) -> FieldConfidence:
+    return replace(field, tokens=range(0))
 
 
 def _numbers(parameters: object) -> dict[str, object]:
@@ -163,37 +197,91 @@ def _masked_token(token: TokenLogprob) -> TokenLogprob:
 
 
 def _masked_matches(completion: Completion, patterns: list[re.Pattern[str]]) -> Completion:
-    """The completion with what the patterns match hidden, in its tokens and in its text."""
-    texts = pieces(completion.tokens)
-    hidden = [span for pattern in patterns for span in _spans(pattern, "".join(texts))]
-    if not hidden and not any(pattern.search(completion.text) for pattern in patterns):
-        return completion
-    ends = list(accumulate(map(len, texts)))
-    starts = [end - len(text) for end, text in zip(ends, texts, strict=True)]
+    """The completion with what the patterns match hidden, wherever it stands."""
+    tokens = completion.tokens
+    hidden = {
+        at
+        for channel in {token.channel for token in tokens}
+        for at in _hidden(
+            [at for at, token in enumerate(tokens) if token.channel == channel],
+            tokens,
+            completion.text if channel == "content" else None,
+            patterns,
+        )
+    }
     return replace(
         completion,
-        tokens=tuple(
-            _masked_token(token) if _overlaps(start, end, hidden) else token
-            for token, start, end in zip(completion.tokens, starts, ends, strict=True)
+        tokens=tuple(_masked_token(of) if at in hidden else of for at, of in enumerate(tokens)),
+        text=_masked_text(completion.text, patterns),
+        tool_calls=tuple(
+            (name, {} if _any_match(patterns, _leaves(arguments)) else arguments)
+            for name, arguments in completion.tool_calls
         ),
-        text=_substituted(completion.text, patterns),
-        tool_calls=tuple((name, {}) for name, _ in completion.tool_calls),
     )
 
 
-def _spans(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
-    return (match.span() for match in pattern.finditer(text) if match.group())
+def _hidden(
+    places: list[int],
+    tokens: Sequence[TokenLogprob],
+    text: str | None,
+    patterns: list[re.Pattern[str]],
+) -> Iterator[int]:
+    """Those of the places whose tokens overlap a match, or came with an alternative that is one."""
+    channel = [tokens[at] for at in places]
+    # As the tokens spell it, and as the answer does: a byte alphabet hides a match from the first,
+    # what the provider stripped from the second.
+    for texts in {tuple(pieces(channel)), tuple(pieces(channel, text))}:
+        spans = _spans("".join(texts), patterns)
+        for at, piece, end in zip(places, texts, accumulate(map(len, texts)), strict=True):
+            start = end - len(piece)
+            # A token that only begins a character has no text, and is part of what follows.
+            if _overlaps(start, max(end, start + 1), spans):
+                yield at
+    for at, token in zip(places, channel, strict=True):
+        if _any_match(patterns, (candidate.text for candidate in token.candidates)):
+            yield at
 
 
-def _overlaps(start: int, end: int, spans: list[tuple[int, int]]) -> bool:
-    # A token that only begins a character has no text of its own, and is part of what follows.
-    return any(first < max(end, start + 1) and start < last for first, last in spans)
+def _spans(text: str, patterns: Iterable[re.Pattern[str]]) -> list[tuple[int, int]]:
+    """What the patterns match, from where to where: in order, apart, none of them empty."""
+    found = (match.span() for pattern in patterns for match in pattern.finditer(text))
+    spans: list[tuple[int, int]] = []
+    for start, end in sorted(span for span in found if span[0] < span[1]):
+        if spans and start < spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return spans
 
 
-def _substituted(text: str, patterns: list[re.Pattern[str]]) -> str:
-    for pattern in patterns:
-        text = pattern.sub(MASK, text)
-    return text
+def _overlaps(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
+    following = bisect_right(spans, start, key=itemgetter(1))
+    return following < len(spans) and spans[following][0] < end
+
+
+def _masked_text(text: str, patterns: Iterable[re.Pattern[str]]) -> str:
+    """The text with a mask for every stretch that the patterns match."""
+    spans = _spans(text, patterns)
+    starts, ends = [0, *(end for _, end in spans)], [*(start for start, _ in spans), len(text)]
+    return MASK.join(text[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def _any_match(patterns: Iterable[re.Pattern[str]], texts: Iterable[str]) -> bool:
+    return any(_spans(text, patterns) for text in texts)
+
+
+def _leaves(value: object) -> Iterator[str]:
+    """Every key and value in a tool call's arguments, as text."""
+    match value:
+        case Mapping():
+            for key, inner in value.items():
+                yield str(key)
+                yield from _leaves(inner)
+        case list() | tuple():
+            for inner in value:
+                yield from _leaves(inner)
+        case _:
+            yield str(value)
 
 
 def _root_run_id(report: Report) -> UUID:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
 from typing import Any, Literal
 
-from langchain_logprobs.core.confidence import Confidence, confidence_of
+from langchain_logprobs.core.confidence import (
+    Confidence,
+    TokenMeasures,
+    confidence_of,
+    measure,
+)
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
-from langchain_logprobs.core.labels import LabelConfidence, label_confidences
+from langchain_logprobs.core.labels import LabelConfidence, label_confidences, labels_in
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
 from langchain_logprobs.core.records import confidences_for
+from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
 from langchain_logprobs.core.text import align
 from langchain_logprobs.core.tools import ToolConfidence, tool_fields
 
@@ -55,6 +61,25 @@ class SequenceConfidence:
     confidence: Confidence
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The measures of a call's tokens, taken once for all who ask.
+
+    Attributes:
+        tokens: The tokens that were measured. As long as they are held here, no others are taken
+            for them.
+        measures: What was measured, in the same order.
+    """
+
+    tokens: tuple[TokenLogprob, ...] = ()
+    measures: tuple[TokenMeasures, ...] = ()
+
+    def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
+        """The measures of these tokens: taken anew for those that a processor has changed."""
+        known = dict(zip(map(id, self.tokens), self.measures, strict=True))
+        return [known.get(id(token)) or measure(token) for token in tokens]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReport:
     """How sure a model was in one call: what hooks and sinks are handed.
@@ -68,9 +93,13 @@ class CallReport:
         low: Whether its confidence is under `low_response`; `False` if it has none.
         low_token: The probability under which a token counted as low.
         low_response: The confidence under which a response counts as low.
+        measured: The measures of its tokens, so that they need not be taken twice.
         fields: The values of a JSON answer, or the arguments of an only tool call, by path.
         labels: The labels that were asked for and found, by path.
         tools: The tool calls of the answer, each with its arguments.
+        low_fields: The values that are under the threshold set for their path.
+        known_paths: Patterns of the paths that the application itself named, in the schema it asked
+            to be filled or in its settings; other paths hold keys of the model's own.
     """
 
     call: ModelCall
@@ -80,9 +109,18 @@ class CallReport:
     low: bool = False
     low_token: float = 0.5
     low_response: float = 0.7
+    measured: Measured = field(default=Measured(), repr=False, compare=False)
     fields: Fields = field(default_factory=Fields)
     labels: Mapping[str, LabelConfidence] = field(default_factory=dict)
     tools: tuple[ToolConfidence, ...] = ()
+    low_fields: tuple[FieldConfidence, ...] = ()
+    known_paths: frozenset[str] = frozenset()
+
+    @property
+    def every_field(self) -> tuple[FieldConfidence, ...]:
+        """The values of the answer, then the arguments of its tool calls, each once."""
+        parts = [self.fields, *(of.arguments for of in self.tools if of.arguments != self.fields)]
+        return tuple(field for part in parts for field in part.every_field)
 
     @property
     def tokens(self) -> tuple[TokenLogprob, ...]:
@@ -97,9 +135,8 @@ class CallReport:
     @property
     def lowest_field(self) -> FieldConfidence | None:
         """The value, or the tool's argument, that the model was least sure of."""
-        parts = [self.fields, *(tool.arguments for tool in self.tools)]
-        lowest = [part.lowest for part in parts if part.lowest is not None]
-        return min(lowest, key=_lowest, default=None)
+        known = [of for of in self.every_field if of.leaf and of.lowest is not None]
+        return min(known, key=_lowest, default=None)
 
     def confidences_for(self, record: object) -> Any:
         """The record's structure with a confidence in the place of each value.
@@ -153,6 +190,8 @@ def call_report(
     low_response: float = 0.7,
     unavailable: Unavailable | None = None,
     labels: Mapping[str, object] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+    schemas: Sequence[object] = (),
 ) -> CallReport:
     """The report of a finished call.
 
@@ -163,11 +202,18 @@ def call_report(
         unavailable: Why there are no numbers, if that is so; the measures are then left out even
             where tokens came (answers that are interleaved make no sequence).
         labels: Labels to look for, by path: sequences of strings, an `Enum`, a `Literal`, `bool`.
+        thresholds: The confidence under which a value counts as low, by path or name.
+        schemas: JSON schemas that the answer was asked to fill: their labels are looked for too.
     """
-    sequences = tuple(
-        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token))
+    parts = [
+        (index, channel, tokens)
         for index, completion in enumerate(call.completions)
         for channel, tokens in channels(completion)
+    ]
+    measures = [tuple(map(measure, tokens)) for _, _, tokens in parts]
+    sequences = tuple(
+        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token, measures=of))
+        for (index, channel, tokens), of in zip(parts, measures, strict=True)
     )
     headline = next(
         (of.confidence for of in sequences if (of.completion, of.channel) == (0, "content")),
@@ -175,8 +221,10 @@ def call_report(
     )
     shown = Confidence() if unavailable == "choices_interleaved" else headline
     answers = () if unavailable == "choices_interleaved" else call.completions[:1]
-    fields, found, tools = _structure(answers, labels or {}, low_token)
-    return CallReport(
+    wanted = {**_labels_of(schemas), **{path_of(name): of for name, of in (labels or {}).items()}}
+    fields, found, tools = _structure(answers, wanted, low_token)
+    limits = {path_of(name): limit for name, limit in (thresholds or {}).items()}
+    report = CallReport(
         call=call,
         confidence=shown,
         sequences=() if unavailable == "choices_interleaved" else sequences,
@@ -184,10 +232,16 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
+        measured=Measured(
+            tuple(chain.from_iterable(tokens for _, _, tokens in parts)),
+            tuple(chain.from_iterable(measures)),
+        ),
         fields=fields,
         labels=found,
         tools=tools,
+        known_paths=known_paths(schemas) | limits.keys() | wanted.keys(),
     )
+    return replace(report, low_fields=tuple(_under(limits, report.every_field)))
 
 
 def tree_report(
@@ -199,7 +253,9 @@ def tree_report(
         tree=tree,
         calls=tuple(calls),
         confidence=confidence_of(
-            (token for report in known for token in report.tokens), low_token=low_token
+            (token for report in known for token in report.tokens),
+            low_token=low_token,
+            measures=[of for report in known for of in report.measured.of(report.tokens)],
         ),
         weakest=min(known, key=_confidence, default=None),
         omitted=omitted,
@@ -208,6 +264,8 @@ def tree_report(
 
 def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, ...]]]:
     """The completion's tokens by channel, each in order; channels without tokens are left out."""
+    if all(token.channel == "content" for token in completion.tokens):  # almost always
+        return [("content", completion.tokens)] if completion.tokens else []
     by_channel = sorted(completion.tokens, key=_channel)
     return [(channel, tuple(tokens)) for channel, tokens in groupby(by_channel, key=_channel)]
 
@@ -224,6 +282,21 @@ def through(*processors: Processor) -> Processor:
         return report
 
     return process
+
+
+def _labels_of(schemas: Iterable[object]) -> dict[str, object]:
+    return {path: labels for schema in schemas for path, labels in labels_in(schema).items()}
+
+
+def _under(
+    limits: Mapping[str, float], fields: Iterable[FieldConfidence]
+) -> Iterator[FieldConfidence]:
+    """The values whose confidence is below the limit set for their path, or for all like it."""
+    for of in fields if limits else ():
+        limit = limits.get(of.path, limits.get(pattern_of(of.path)))
+        confidence = of.confidence.confidence
+        if limit is not None and confidence is not None and confidence < limit:
+            yield of
 
 
 def _structure(

@@ -26,7 +26,8 @@ from langchain_logprobs.core.text import READINGS, Aligned, own_bytes
 
 _GAP = 64
 """Most bytes between a tool's name and its arguments, such as `[ARGS]` or `>`."""
-_CALL = re.compile(rb"\[?\s*[A-Za-z_][\w.]*\(")
+_CALL = re.compile(rb"(?<![\w.])[A-Za-z_][\w.]*+\(")
+_LIST = re.compile(rb"\[\s*+\Z")
 _HEX = "[0-9a-fA-F]"
 _PLAIN_ESCAPES = re.compile(
     rf"(?:[^\\]|\\[\\'\"abfnrtv\n]|\\x{_HEX}{{2}}|\\u{_HEX}{{4}})*+", re.DOTALL
@@ -133,9 +134,10 @@ def _best(
     tokens: Sequence[TokenLogprob], calls: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> tuple[Aligned, list[_Site | None]]:
     """The first way to read the tokens that finds most of the calls, and where it finds them."""
+    # Most readings make the same of most tokens: each bytes are searched once.
+    read = {(of := own_bytes(tokens, reading)).data: of for reading in reversed(READINGS)}
     tried: list[tuple[Aligned, list[_Site | None]]] = []
-    for reading in READINGS:
-        aligned = own_bytes(tokens, reading)
+    for aligned in reversed(read.values()):
         tried.append((aligned, _matched(aligned.data, calls)))
         if None not in tried[-1][1]:
             break
@@ -204,7 +206,9 @@ def _python_sites(data: bytes) -> Iterator[_Site]:
     called = _CALL.search(data)
     if called is None:
         return
-    start, end = called.start(), 1 + max(data.rfind(b")"), data.rfind(b"]"))
+    bracket = _LIST.search(data, max(0, called.start() - _GAP), called.start())
+    start = called.start() if bracket is None else bracket.start()
+    end = 1 + max(data.rfind(b")"), data.rfind(b"]"))
     reader = _PythonReader(data[start:end], start)
     for call in _calls_in(data[start:end]):
         with suppress(ValueError):  # an argument that is no constant

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,8 +11,9 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_provider
 
 from langchain_logprobs.core.confidence import FLOOR
-from langchain_logprobs.core.model import ModelCall, TokenLogprob
+from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.telemetry import names
 
 _HIGH = 0.9
@@ -41,15 +41,21 @@ class Metrics:
             for of in names.INSTRUMENTS
             if of.kind == "counter"
         }
-        self._failed = False
+        self._told: set[str] = set()
 
-    def first_failure(self) -> bool:
+    def is_first(self, kind: str) -> bool:
         """Whether this is the first time that somebody asks: what fails once fails often."""
-        first, self._failed = not self._failed, True
+        first = kind not in self._told
+        self._told.add(kind)
         return first
 
     def record_call(
-        self, report: CallReport, context: Context, metric_attributes: tuple[str, ...] = ()
+        self,
+        report: CallReport,
+        context: Context,
+        *,
+        metric_attributes: Sequence[str] = (),
+        metric_fields: Sequence[str] = (),
     ) -> None:
         """Records a call, inside `context`, so that exemplars point at its LLM span."""
         dimensions = {**call_dimensions(report.call), **_chosen(report.call, metric_attributes)}
@@ -65,9 +71,11 @@ class Metrics:
             if value is not None:
                 self._histograms[instrument].record(abs(value), dimensions, context)
         self._add(names.RESPONSES, 1, {**dimensions, **_verdict(report)}, context)
-        tokens = (token for answer in report.call.completions for token in answer.tokens)
-        for band, count in Tally(_band(token, report.low_token) for token in tokens).items():
+        for band, count in _bands(report):
             self._add(names.TOKENS, count, {**dimensions, names.METRIC_BAND: band}, context)
+        fields = self._histograms[names.FIELD_UNCERTAINTY]
+        for path, uncertainty in _allowed(report, metric_fields):
+            fields.record(uncertainty, {**dimensions, names.METRIC_FIELD: path}, context)
 
     def record_tree(self, report: TreeReport, context: Context) -> None:
         """Records a root run by its least certain call."""
@@ -124,7 +132,16 @@ def provider_name(provider: str | None) -> str | None:
     return None if provider is None else names.PROVIDERS.get(provider, provider)
 
 
-def _chosen(call: ModelCall, keys: tuple[str, ...]) -> dict[str, Any]:
+def _allowed(report: CallReport, patterns: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """The uncertainty of the values that may be metrics, by the pattern that allows them."""
+    for field in report.every_field if patterns else ():
+        uncertainty = field.confidence.uncertainty
+        pattern = field.path if field.path in patterns else pattern_of(field.path)
+        if uncertainty is not None and pattern in patterns:
+            yield pattern, uncertainty
+
+
+def _chosen(call: ModelCall, keys: Sequence[str]) -> dict[str, Any]:
     return {
         key: value
         for key in keys
@@ -141,10 +158,16 @@ def _verdict(report: CallReport) -> dict[str, str]:
     return {names.METRIC_CONFIDENCE: "low" if report.low else "ok"}
 
 
-def _band(token: TokenLogprob, low_token: float) -> str:
-    if token.logprob is None:
-        return "missing"
-    probability = math.exp(token.logprob)
-    if probability < low_token:
-        return "low"
-    return "high" if probability >= max(_HIGH, low_token) else "medium"
+def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
+    """How many tokens are in each band of probability; bands without any are left out."""
+    logprobs = [token.logprob for of in report.call.completions for token in of.tokens]
+    known = [math.exp(logprob) for logprob in logprobs if logprob is not None]
+    low = sum([probability < report.low_token for probability in known])
+    high = sum([probability >= max(_HIGH, report.low_token) for probability in known])
+    counts = {
+        "high": high,
+        "medium": len(known) - low - high,
+        "low": low,
+        "missing": len(logprobs) - len(known),
+    }
+    return ((band, count) for band, count in counts.items() if count)

@@ -72,6 +72,7 @@ TOKEN_LOW: Final = "langchain_logprobs.token.low"
 TOKEN_TIMED: Final = "langchain_logprobs.token.timed"
 TOKEN_CHANNEL: Final = "langchain_logprobs.token.channel"
 TOKEN_COMPLETION: Final = "langchain_logprobs.token.completion"
+TOKEN_FIELD: Final = "langchain_logprobs.token.field"
 TOKEN_BYTE_START: Final = "langchain_logprobs.token.byte_start"
 TOKEN_BYTE_END: Final = "langchain_logprobs.token.byte_end"
 TOKEN_TEXT: Final = "langchain_logprobs.token.text"
@@ -103,6 +104,9 @@ TOKENS_TRUNCATED: Final = "langchain_logprobs.tokens.truncated"
 TOKENS_LOGPROBS: Final = "langchain_logprobs.tokens.logprobs"
 TOKENS_TEXTS: Final = "langchain_logprobs.tokens.texts"
 TOKEN_SPANS_OMITTED: Final = "langchain_logprobs.token_spans.omitted"
+FIELDS_COUNT: Final = "langchain_logprobs.fields.count"
+FIELD_LOWEST_PATH: Final = "langchain_logprobs.field.lowest.path"
+FIELD_LOWEST_CONFIDENCE: Final = "langchain_logprobs.field.lowest.confidence"
 SOURCE: Final = "langchain_logprobs.source"
 TIMED: Final = "langchain_logprobs.timed"
 OUTCOME: Final = "langchain_logprobs.outcome"
@@ -121,6 +125,7 @@ TREE_WEAKEST_CONFIDENCE: Final = "langchain_logprobs.tree.weakest.confidence"
 METRIC_CONFIDENCE: Final = "confidence"
 METRIC_REASON: Final = "reason"
 METRIC_BAND: Final = "band"
+METRIC_FIELD: Final = "field"
 METRIC_RESULT: Final = "result"
 METRIC_WHERE: Final = "where"
 
@@ -195,6 +200,13 @@ CHAIN_UNCERTAINTY = Instrument(
     "1 - the confidence of the least certain call of a root run.",
     _PROBABILITY_BUCKETS,
 )
+FIELD_UNCERTAINTY = Instrument(
+    "langchain_logprobs.field.uncertainty",
+    "histogram",
+    "1",
+    "1 - the confidence of a value in a JSON answer, by its path, for the paths in metric_fields.",
+    _PROBABILITY_BUCKETS,
+)
 TOKEN_SPANS = Instrument(
     "langchain_logprobs.token_spans",
     "counter",
@@ -217,6 +229,7 @@ INSTRUMENTS: Final = (
     RESPONSES,
     TOKENS,
     CHAIN_UNCERTAINTY,
+    FIELD_UNCERTAINTY,
     TOKEN_SPANS,
     ERRORS,
 )

@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache, partial
-from importlib.metadata import version
-from itertools import islice
+from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
-from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProvider
 
 from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.emission import Emission
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
 from langchain_logprobs.telemetry.metrics import Metrics, metrics_of
 from langchain_logprobs.telemetry.spans import (
     Attributes,
     Options,
-    TokenSpan,
     call_attributes,
+    count_token_spans,
     model_attributes,
-    token_attributes,
-    token_spans,
     tree_attributes,
 )
 from langchain_logprobs.telemetry.worker import SHARED, Job, Worker, flush_at_exit
 
 _LOG = logging.getLogger("langchain_logprobs")
-
-SLICE = 64
-"""Token spans between two rests of the worker."""
-BURST = 512
-"""Token spans between two flushes: a batch. The queue behind holds 2,048 and then drops."""
 
 
 class OpenTelemetrySink:
@@ -126,7 +114,7 @@ class OpenTelemetrySink:
     def _write_call(self, report: CallReport) -> None:
         link = self._links.get(report.call.run_id) or Link(Context(), None)
         link.closed = True
-        spans, omitted = token_spans(report, self._options)
+        count, omitted = count_token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
         if link.span is None:
             span = self._own_span(report.call, attributes, link.context)
@@ -135,9 +123,14 @@ class OpenTelemetrySink:
             if span.is_recording():
                 span.set_attributes(attributes)
         context = trace.set_span_in_context(span, Context())
-        self.metrics.record_call(report, context, self._options.metric_attributes)
+        self.metrics.record_call(
+            report,
+            context,
+            metric_attributes=self._options.metric_attributes,
+            metric_fields=self._options.metric_fields,
+        )
         self.metrics.count_token_spans("omitted", omitted)
-        self._submit(spans, span.get_span_context(), report.low_token)
+        self._submit(report, count, span.get_span_context())
 
     def _own_span(self, call: ModelCall, attributes: Attributes, context: Context) -> trace.Span:
         if not trace.get_current_span(context).get_span_context().is_valid:
@@ -192,85 +185,51 @@ class OpenTelemetrySink:
     def _tracer(self) -> Tracer:
         return self._provider.get_tracer(names.SCOPE, _version())
 
-    def _submit(self, spans: list[TokenSpan], parent: trace.SpanContext, low_token: float) -> None:
+    def _submit(self, report: CallReport, count: int, parent: trace.SpanContext) -> None:
         metrics, provider = self.metrics, self._provider
-        if not parent.trace_flags.sampled:
-            metrics.count_token_spans("unsampled", len(spans))
+        if not count:
             return
-        emission = _Emission(self._tracer, provider, parent, low_token, self._options, metrics)
+        if not parent.trace_flags.sampled:
+            metrics.count_token_spans("unsampled", count)
+            return
+        emission = Emission(
+            report=report,
+            options=self._options,
+            tracer=self._tracer,
+            provider=provider,
+            parent=parent,
+            metrics=metrics,
+        )
         job = Job(
-            left=len(spans),
-            slices=emission.slices(iter(spans)),
-            lost=lambda count: metrics.count_token_spans("lost", count),
+            left=count,
+            slices=emission.slices(),
+            lost=partial(_lose, metrics),
             failed=partial(_failed, metrics),
         )
-        if spans and not self._worker.submit(job, limit=self._options.max_pending_spans):
-            metrics.count_token_spans("lost", len(spans))
-
-
-@dataclass(frozen=True, slots=True)
-class _Emission:
-    """The token spans of one call, on their way out."""
-
-    tracer: Tracer
-    provider: TracerProvider
-    parent: trace.SpanContext
-    low_token: float
-    options: Options
-    metrics: Metrics
-
-    def slices(self, spans: Iterator[TokenSpan]) -> Iterator[int]:
-        """Starts and ends the spans, a slice at a time; the number of each slice."""
-        context = trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context())
-        pace = _pace_of(self.provider)
-        while batch := list(islice(spans, SLICE)):
-            for span in batch:
-                self.tracer.start_span(
-                    names.TOKEN_SPAN,
-                    context=context,
-                    attributes=token_attributes(span, self.low_token, self.options),
-                    start_time=span.start_ns,
-                ).end(span.end_ns)
-            self.metrics.count_token_spans("emitted", len(batch))
-            pace.advance(len(batch), self.provider)
-            yield len(batch)
-
-
-@dataclass(slots=True)
-class _Pace:
-    """Keeps token spans from filling the provider's queue, where they would evict others."""
-
-    burst: int
-    since: int = 0
-
-    def advance(self, count: int, provider: object) -> None:
-        """Counts spans; flushes the provider once they make a burst."""
-        self.since += count
-        if self.since + SLICE > self.burst:
-            self.since = 0
-            flush = getattr(provider, "force_flush", None)
-            if flush is not None:
-                flush()
-
-
-_PACES: WeakKeyDictionary[object, _Pace] = WeakKeyDictionary()
-
-
-def _pace_of(provider: object) -> _Pace:
-    return _PACES.setdefault(provider, _Pace(_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, ""))))
-
-
-def _burst(queue_size: str) -> int:
-    """How many spans to hand over between two flushes: at most a quarter of the queue."""
-    return min(BURST, int(queue_size) // 4) if queue_size.strip().isdigit() else BURST
+        if not self._worker.submit(job, limit=self._options.max_pending_spans):
+            _lose(metrics, count)
 
 
 @cache
-def _version() -> str:
-    return version("langchain-logprobs")
+def _version() -> str | None:
+    try:
+        return version("langchain-logprobs")
+    except PackageNotFoundError:  # run from a folder, or frozen into an executable
+        return None
+
+
+def _lose(metrics: Metrics, count: int) -> None:
+    metrics.count_token_spans("lost", count)
+    if metrics.is_first("lost"):
+        _LOG.warning(
+            "%d token spans were lost, and further ones will only be counted, in the metric %s: "
+            "they come faster than the exporter takes them. token_spans='low' makes fewer.",
+            count,
+            names.TOKEN_SPANS.name,
+        )
 
 
 def _failed(metrics: Metrics, error: Exception) -> None:
     metrics.count_error("token_spans")
-    if metrics.first_failure():
+    if metrics.is_first("failed"):
         _LOG.warning("Token spans could not be emitted.", exc_info=error)

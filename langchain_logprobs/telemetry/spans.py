@@ -9,12 +9,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import count
 from typing import Literal, NamedTuple
 
-from langchain_logprobs.core.confidence import Confidence, measure
+from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
 from langchain_logprobs.core.processors import likelihood
 from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import align, pieces
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import provider_name
@@ -35,6 +37,7 @@ class Options:
     token_arrays: bool = True
     capture_content: bool = False
     metric_attributes: tuple[str, ...] = ()
+    metric_fields: tuple[str, ...] = ()
     max_pending_spans: int = 100_000
 
 
@@ -47,27 +50,44 @@ class TokenSpan(NamedTuple):
         completion: The completion's place among those of the call.
         start_ns: When the token before it arrived; when the call started, for the first.
         end_ns: When it arrived itself. Not streamed: both are the end of the call.
-        text: What to show of it.
+        measures: Its measures.
+        text: What to show of it, where content may be sent.
         place: The bytes of the answer it wrote, from and to, where that is known.
+        field: The path of the JSON value it wrote, if it wrote one whose name may be told.
     """
 
     token: TokenLogprob
+    measures: TokenMeasures
     at: int
     completion: int
     start_ns: int
     end_ns: int
-    text: str
+    text: str | None
     place: tuple[int, int] | None
+    field: str | None = None
 
 
-def token_spans(report: CallReport, options: Options) -> tuple[list[TokenSpan], int]:
-    """The token spans of a call, in order, and how many the options leave out."""
-    every = [
+def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
+    """How many token spans a call will have, and how many the options leave out."""
+    every = sum(len(completion.tokens) for completion in report.call.completions)
+    wanted = every
+    if options.token_spans != "all":
+        tokens = (token for completion in report.call.completions for token in completion.tokens)
+        wanted = sum(_is_wanted(token, report.low_token, options) for token in tokens)
+    if options.max_token_spans is not None:
+        wanted = min(wanted, options.max_token_spans)
+    return wanted, every - wanted
+
+
+def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
+    """The token spans of a call, in order."""
+    fields = _field_paths(report, options)
+    chosen = [
         span
         for index, completion in enumerate(report.call.completions)
-        for span in _completion_spans(report.call, completion, index)
+        for span in _completion_spans(report, completion, index, options, {} if index else fields)
+        if _is_wanted(span.token, report.low_token, options)
     ]
-    chosen = [span for span in every if _is_wanted(span.token, report.low_token, options)]
     if options.max_token_spans is not None and len(chosen) > options.max_token_spans:
         lowest = nsmallest(
             options.max_token_spans,
@@ -75,12 +95,12 @@ def token_spans(report: CallReport, options: Options) -> tuple[list[TokenSpan], 
             key=lambda at: likelihood(chosen[at].token),
         )
         chosen = [chosen[at] for at in sorted(lowest)]
-    return chosen, len(every) - len(chosen)
+    return chosen
 
 
 def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
     """The attributes of a token span."""
-    token, of = span.token, measure(span.token)
+    token, of = span.token, span.measures
     known = _present(
         {
             names.TOKEN_INDEX: span.at,
@@ -95,15 +115,15 @@ def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Att
             names.TOKEN_TIMED: token.at_ns is not None,
             names.TOKEN_CHANNEL: token.channel,
             names.TOKEN_COMPLETION: span.completion,
+            names.TOKEN_FIELD: span.field,
             names.TOKEN_BYTE_START: None if span.place is None else span.place[0],
             names.TOKEN_BYTE_END: None if span.place is None else span.place[1],
+            names.TOKEN_TEXT: span.text,
         }
     )
-    if options.capture_content:
-        known[names.TOKEN_TEXT] = span.text
-        if token.candidates:
-            known[names.TOKEN_CANDIDATES] = [of.text for of in token.candidates]
-            known[names.TOKEN_CANDIDATE_LOGPROBS] = [of.logprob for of in token.candidates]
+    if options.capture_content and token.candidates:
+        known[names.TOKEN_CANDIDATES] = tuple([of.text for of in token.candidates])
+        known[names.TOKEN_CANDIDATE_LOGPROBS] = tuple([of.logprob for of in token.candidates])
     return known
 
 
@@ -123,6 +143,7 @@ def call_attributes(report: CallReport, omitted: int, options: Options) -> Attri
                 else None
             ),
             names.TOKEN_SPANS_OMITTED: omitted or None,
+            **_field_attributes(report, options),
             names.SOURCE: call.source,
             names.TIMED: None if call.source is None else call.source == "stream",
             names.OUTCOME: call.outcome,
@@ -198,13 +219,51 @@ def _confidence_attributes(of: Confidence) -> dict[str, object]:
     }
 
 
-def _completion_spans(call: ModelCall, completion: Completion, index: int) -> Iterator[TokenSpan]:
+def _field_attributes(report: CallReport, options: Options) -> dict[str, object]:
+    lowest = report.lowest_field
+    return {
+        names.FIELDS_COUNT: sum(of.leaf for of in report.every_field) or None,
+        names.FIELD_LOWEST_PATH: lowest and _told(lowest.path, report, options),
+        names.FIELD_LOWEST_CONFIDENCE: lowest and lowest.confidence.confidence,
+    }
+
+
+def _told(path: str, report: CallReport, options: Options) -> str | None:
+    """The path, if it holds no key of the model's own making, or content may be sent."""
+    known = options.capture_content or {path, pattern_of(path)} & {
+        *report.known_paths,
+        *options.metric_fields,
+    }
+    return path if known else None
+
+
+def _field_paths(report: CallReport, options: Options) -> dict[int, str]:
+    """The path to tell for each token of the content that wrote a JSON value, by its index."""
+    return {
+        at: path
+        for field in reversed(report.every_field)  # of two in one token, the first
+        if field.leaf and (path := _told(field.path, report, options)) is not None
+        for at in field.tokens
+    }
+
+
+def _completion_spans(
+    report: CallReport,
+    completion: Completion,
+    index: int,
+    options: Options,
+    fields: Mapping[int, str],
+) -> Iterator[TokenSpan]:
     tokens = completion.tokens
-    times = list(_times(call, tokens))
-    texts = pieces(tokens)
-    rows = zip(tokens, times, texts, _places(completion), strict=True)
-    for at, (token, (start_ns, end_ns), text, place) in enumerate(rows):
-        yield TokenSpan(token, at, index, start_ns, end_ns, text, place)
+    places = iter(_places(completion))
+    in_content = count()
+    texts = pieces(tokens) if options.capture_content else [None] * len(tokens)
+    rows = zip(tokens, report.measured.of(tokens), _times(report.call, tokens), texts, strict=True)
+    for at, (token, measures, (start_ns, end_ns), text) in enumerate(rows):
+        is_content = token.channel == "content"
+        place = next(places, None) if is_content else None
+        field = fields.get(next(in_content)) if is_content else None
+        yield TokenSpan(token, measures, at, index, start_ns, end_ns, text, place, field)
 
 
 def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[int, int]]:
@@ -218,14 +277,13 @@ def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[in
             before = now
 
 
-def _places(completion: Completion) -> list[tuple[int, int] | None]:
+def _places(completion: Completion) -> list[tuple[int, int]]:
     """Where each token of the content stands in the answer's bytes, if that is certain."""
     content = [token for token in completion.tokens if token.channel == "content"]
     aligned = align(content, completion.text) if completion.text else None
     if aligned is None or aligned.alignment != "exact":
-        return [None] * len(completion.tokens)
-    places = iter(zip(aligned.starts, aligned.ends, strict=True))
-    return [next(places) if of.channel == "content" else None for of in completion.tokens]
+        return []
+    return list(zip(aligned.starts, aligned.ends, strict=True))
 
 
 def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:

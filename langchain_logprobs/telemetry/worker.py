@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -19,14 +18,14 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
-_LOG = logging.getLogger("langchain_logprobs")
-
 REST = 0.001
 """Seconds of rest after every slice."""
 TICK = 5.0
 """Seconds between two rounds of the tickers, at the most."""
 EXIT_TIMEOUT = 30.0
 """Seconds that interpreter exit waits for what is under way: as long as OpenTelemetry's own."""
+EXIT_PATIENCE = 5.0
+"""Seconds without any progress after which interpreter exit waits no longer."""
 
 
 class Ticker(Protocol):
@@ -74,11 +73,12 @@ class Worker:
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
+        self._pending = 0
 
     @property
     def pending(self) -> int:
         """Things submitted and neither sent nor given up."""
-        return sum(job.left for job in tuple(self._jobs))
+        return self._pending
 
     def tickers(self) -> tuple[Ticker, ...]:
         """Those that are looked after."""
@@ -99,9 +99,10 @@ class Worker:
             Whether it was taken; what was not, the caller counts.
         """
         with self._changed:
-            if self.pending + job.left > limit:
+            if self._pending + job.left > limit:
                 return False
             self._jobs.append(job)
+            self._pending += job.left
             self._start()
             self._changed.notify_all()
             return True
@@ -114,7 +115,7 @@ class Worker:
     def give_up(self) -> int:
         """Drops the jobs that are left; how many things are lost by that."""
         with self._changed:
-            left = [(job, job.left) for job in self._jobs]
+            left = [(job, self._take(job, job.left)) for job in self._jobs]
             self._jobs.clear()
             self._changed.notify_all()
         for job, count in left:
@@ -125,8 +126,27 @@ class Worker:
         """Lets the tickers hand over what they hold, and the jobs run out."""
         for ticker in self.tickers():
             ticker.at_exit()
-        if not self.flush(EXIT_TIMEOUT) and (lost := self.give_up()):
-            _LOG.warning("%d token spans were lost at exit: their exporter is too slow.", lost)
+        if not self._run_out(time.monotonic() + EXIT_TIMEOUT):
+            self.give_up()
+
+    def _run_out(self, until: float) -> bool:
+        """Waits for the jobs for as long as they get on, at the longest until then."""
+        with self._changed:
+            while self._jobs and self._gets_on(min(EXIT_PATIENCE, until - time.monotonic())):
+                pass
+            return not self._jobs
+
+    def _gets_on(self, patience: float) -> bool:
+        left = self._pending
+        return self._changed.wait_for(lambda: not self._jobs or self._pending < left, patience)
+
+    def _take(self, job: Job, count: int) -> int:
+        """Takes things off a job; how many, which is none if it was given up meanwhile."""
+        with self._changed:
+            taken = min(count, job.left)
+            job.left -= taken
+            self._pending -= taken
+            return taken
 
     def after_fork(self) -> None:
         """In a child process: the jobs are the parent's, and the thread did not come along."""
@@ -146,13 +166,10 @@ class Worker:
     def _run(self) -> None:
         ticked = time.monotonic()
         while True:
-            tickers = self.tickers()
-            every = min([TICK, *(ticker.tick_seconds for ticker in tickers)])
+            every = self._every()
             if time.monotonic() - ticked >= every:
-                for ticker in tickers:
-                    ticker.tick()
+                self._tick()
                 ticked = time.monotonic()
-            del tickers  # else the thread would keep alive what nobody else holds
             with self._changed:
                 self._changed.wait_for(
                     lambda: self._jobs, max(0.0, ticked + every - time.monotonic())
@@ -161,20 +178,29 @@ class Worker:
             if job is not None:
                 self._do_slice(job)
 
+    # Apart from the loop, whose variables would keep alive what nobody else holds.
+
+    def _every(self) -> float:
+        return min([TICK, *(ticker.tick_seconds for ticker in self.tickers())])
+
+    def _tick(self) -> None:
+        for ticker in self.tickers():
+            ticker.tick()
+
     def _do_slice(self, job: Job) -> None:
         try:
             sent = next(job.slices, None)
         except Exception as error:  # noqa: BLE001 - the far end of the sink's guard
             job.failed(error)
             sent = None
+        if sent is None and (lost := self._take(job, job.left)):
+            job.lost(lost)
         with self._changed:
             if sent is not None:
-                job.left -= sent
+                self._take(job, sent)
             elif self._jobs and self._jobs[0] is job:
                 self._jobs.popleft()
-                self._changed.notify_all()
-        if sent is None and job.left:
-            job.lost(job.left)
+            self._changed.notify_all()
         time.sleep(REST)
 
 

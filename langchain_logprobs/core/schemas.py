@@ -1,0 +1,78 @@
+"""Which paths an application itself knows: what it asked for, not what the model wrote.
+
+The keys of a JSON answer are the model's text. They may only leave the process with content, or
+where the application named them first: in the schema it asked to be filled, or in its settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from langchain_logprobs.core.scanner import step
+
+_STEP = re.compile(r"""\["(?:[^"\\]|\\.)*"\]|\[\d+\]""")
+_WRAPPERS = ("json_schema", "schema", "function", "parameters")
+_DEEPEST = 12
+"""Schemas inside each other; some hold themselves."""
+
+
+def pattern_of(path: str) -> str:
+    """The path with `[*]` for every index, so that an array's items are one: `$.items[*].id`."""
+    return _STEP.sub(lambda found: found[0] if found[0][1] == '"' else "[*]", path)
+
+
+def path_of(name: str) -> str:
+    """A path as it is; of a name, the path of the field of that name at the top."""
+    return name if name.startswith("$") else f"${step(name)}"
+
+
+def known_paths(schemas: Iterable[object]) -> frozenset[str]:
+    """The patterns of all the fields that JSON schemas name, however a provider wraps them up."""
+    roots = [unwrapped(schema) for schema in schemas if isinstance(schema, Mapping)]
+    return frozenset(f"${path}" for root in roots for path in _paths(root, root, "", _DEEPEST))
+
+
+def unwrapped(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema inside what a provider's `response_format` or tool wraps around it."""
+    for _ in _WRAPPERS:
+        inner = [schema[key] for key in _WRAPPERS if isinstance(schema.get(key), Mapping)]
+        if "properties" in schema or not inner:
+            break
+        schema = inner[0]
+    return schema
+
+
+def resolved(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema that a reference into the same document leads to."""
+    for _ in range(_DEEPEST):
+        match schema:
+            case {"$ref": str(reference)}:
+                schema = root
+                for name in reference.removeprefix("#/").split("/"):
+                    schema = schema.get(name) if isinstance(schema, Mapping) else None
+            case _:
+                break
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def parts(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas that this one is made of."""
+    for key in ("anyOf", "oneOf", "allOf"):
+        if isinstance(schema.get(key), (list, tuple)):
+            yield from schema[key]
+
+
+def _paths(schema: object, root: Mapping[str, Any], path: str, depth: int) -> Iterator[str]:
+    schema = resolved(schema, root)
+    yield path
+    if not depth:
+        return
+    for part in parts(schema):
+        yield from _paths(part, root, path, depth - 1)
+    if isinstance(schema.get("items"), Mapping):
+        yield from _paths(schema["items"], root, f"{path}[*]", depth - 1)
+    properties = schema.get("properties")
+    for name, inner in properties.items() if isinstance(properties, Mapping) else ():
+        yield from _paths(inner, root, path + step(str(name)), depth - 1)

@@ -1,0 +1,289 @@
+"""Token spans made from values are, span for span, those that are started and ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import TraceState
+
+from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs.telemetry import direct
+from langchain_logprobs.telemetry.emission import BURST
+from langchain_logprobs.testing import FixedClock, FixedIds, ScriptedChatModel, answer
+
+REMOTE = trace.SpanContext(
+    7,
+    8,
+    is_remote=True,
+    trace_flags=trace.TraceFlags(3),
+    trace_state=TraceState([("vendor", "state")]),
+)
+TOKENS = [
+    (" A", -0.5, {" A": -0.5, " B": -1.5}),
+    (" b", None),
+    (" c", -9999.0, {" d": -0.1}),
+    (" é", -0.0, {" é": 0.0}),
+    "e",
+    (b"\xc3", -0.3),
+    (b"\xa9", -0.2),
+]
+
+
+class Stating(Sampler):
+    """A sampler that adds an attribute and changes the trace state."""
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        told = ALWAYS_ON.should_sample(*args, **kwargs)
+        return SamplingResult(
+            told.decision, {**told.attributes, "sampled.by": "us"}, TraceState([("sampled", "us")])
+        )
+
+    def get_description(self) -> str:
+        return "Stating"
+
+
+class NoTokens(Stating):
+    """A sampler that does not want token spans."""
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        name = args[2] if len(args) > 2 else kwargs["name"]
+        sampler = ALWAYS_OFF if name == "token" else ALWAYS_ON
+        return sampler.should_sample(*args, **kwargs)
+
+
+class Marking(SpanProcessor):
+    """A processor that writes on every span when it starts."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        span.set_attribute("marked", "yes")
+        span.set_attribute("parent", trace.get_current_span(parent_context).is_recording())
+
+
+class Batched(SpanProcessor):
+    """A processor that only looks at the ends."""
+
+    def __init__(self) -> None:
+        self.ended: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended.append(span)
+
+
+PROVIDERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "resource": {"resource": Resource({"service.name": "shop"}, "https://schema")},
+    "ratio": {"sampler": TraceIdRatioBased(1.0)},
+    "parent-based ratio": {"sampler": ParentBased(TraceIdRatioBased(1.0))},
+    "sampler of one's own": {"sampler": Stating()},
+    "sampler of one's own, parent-based": {
+        "sampler": ParentBased(Stating(), local_parent_sampled=Stating())
+    },
+    "sampler that wants no tokens": {"sampler": NoTokens()},
+    "few attributes": {"span_limits": SpanLimits(max_span_attributes=5)},
+    "short attributes": {"span_limits": SpanLimits(max_span_attribute_length=1)},
+}
+DIRECT = {"plain", "resource", "ratio", "parent-based ratio"}
+"""Providers whose spans need not be started."""
+
+
+def spans_of(
+    processors: Sequence[SpanProcessor] = (), *, inside: bool = False, **provider: Any
+) -> tuple[list[dict[str, Any]], bool]:
+    """Everything there is to know of the spans of a call, and whether any was made directly."""
+    exporter = InMemorySpanExporter()
+    tracer_provider = TracerProvider(id_generator=FixedIds(), shutdown_on_exit=False, **provider)
+    for processor in processors:
+        tracer_provider.add_span_processor(processor)
+    tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
+    handler = LogprobsCallbackHandler(
+        tracer_provider=tracer_provider,
+        clock=FixedClock(),
+        capture_content=True,
+        raise_errors=True,
+    )
+    model = ScriptedChatModel(answers=[answer(*TOKENS)])
+    made: list[int] = []
+    emit = direct.Direct.emit
+
+    def counted(self: direct.Direct, *args: Any) -> None:
+        made.append(1)
+        emit(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(direct.Direct, "emit", counted)
+        if inside:
+            parent = trace.SpanContext(
+                7,
+                8,
+                is_remote=True,
+                trace_flags=trace.TraceFlags(3),
+                trace_state=TraceState([("a", "b")]),
+            )
+            with trace.use_span(trace.NonRecordingSpan(parent)):
+                list(model.stream("?", config={"callbacks": [handler]}))
+        else:
+            list(model.stream("?", config={"callbacks": [handler]}))
+        assert handler.flush()
+    return [described(span) for span in exporter.get_finished_spans()], bool(made)
+
+
+def described(span: ReadableSpan) -> dict[str, Any]:
+    context, parent = span.get_span_context(), span.parent
+    attributes = dict(span.attributes or {})
+    attributes.pop("langchain_logprobs.run_id", None)
+    return {
+        "name": span.name,
+        "context": context,
+        "flags": context and context.trace_flags,
+        "state": context and context.trace_state,
+        "parent": parent,
+        "kind": span.kind,
+        "times": (span.start_time, span.end_time),
+        "status": (span.status.status_code, span.status.description),
+        "attributes": list(attributes.items()),
+        "types": [type(value) for value in attributes.values()],
+        "events": span.events,
+        "links": span.links,
+        "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+        "resource": span.resource,
+        "scope": span.instrumentation_scope,
+        "kind of span": type(span),
+    }
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["alone", "in a remote trace"])
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_spans_are_the_same_however_they_are_made(
+    *, name: str, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, were_direct = spans_of(inside=inside, **PROVIDERS[name])
+    monkeypatch.setattr(direct, "like", lambda *_: None)
+    started, none_direct = spans_of(inside=inside, **PROVIDERS[name])
+
+    assert made == started
+    assert (were_direct, none_direct) == (name in DIRECT, False)
+    assert len(started) == (1 if name == "sampler that wants no tokens" else 1 + len(TOKENS))
+
+
+def test_a_processor_that_writes_at_the_start_sees_every_token_span() -> None:
+    spans, were_direct = spans_of([Marking()])
+
+    assert not were_direct
+    assert all(("marked", "yes") in span["attributes"] for span in spans)
+
+
+def test_a_processor_put_together_at_run_time_sees_every_token_span() -> None:
+    processor, seen = SpanProcessor(), list[str]()
+
+    def note(span: Span, parent_context: Context | None = None) -> None:
+        assert parent_context is not None
+        seen.append(span.name)
+
+    processor.on_start = note  # type: ignore[method-assign]
+
+    _, were_direct = spans_of([processor])
+
+    assert not were_direct
+    assert seen.count("token") == len(TOKENS)
+
+
+def test_a_processor_that_looks_at_the_ends_sees_every_token_span_whole() -> None:
+    processor = Batched()
+
+    spans, were_direct = spans_of([processor])
+
+    assert were_direct
+    assert [described(span) for span in processor.ended] == spans
+
+
+def test_measuring_the_sdk_itself_needs_spans_that_are_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
+
+    _, were_direct = spans_of()
+
+    assert not were_direct
+
+
+def test_another_sdk_is_spoken_to_by_its_public_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(*_: object, **__: object) -> ReadableSpan:
+        raise TypeError("no such argument")
+
+    monkeypatch.setattr(direct.Direct, "span", other)
+
+    spans, were_direct = spans_of()
+
+    assert not were_direct
+    assert len(spans) == 1 + len(TOKENS)
+
+
+class Slow(SpanExporter):
+    """An exporter that takes its time, and notes the sizes of its batches."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.names: list[str] = []
+        self._wait = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._wait.wait(self.seconds)
+        self.names += [span.name for span in spans]
+        return SpanExportResult.SUCCESS
+
+
+def test_a_burst_of_token_spans_loses_none_and_evicts_none_of_the_application() -> None:
+    exporter = Slow(0.01)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    handler = LogprobsCallbackHandler(tracer_provider=provider, max_token_spans=None)
+    model = ScriptedChatModel(answers=[answer(*["x"] * (8 * BURST))])
+
+    for _ in range(100):
+        provider.get_tracer("application").start_span("work").end()
+    model.invoke("?", config={"callbacks": [handler]})
+    for _ in range(100):
+        provider.get_tracer("application").start_span("work").end()
+    assert handler.flush()
+    provider.shutdown()
+
+    assert exporter.names.count("token") == 8 * BURST
+    assert exporter.names.count("work") == 200
+
+
+def test_a_small_queue_makes_small_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "256")
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "128")
+    exporter = Slow(0.005)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    handler = LogprobsCallbackHandler(tracer_provider=provider, max_token_spans=None)
+    model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
+
+    model.invoke("?", config={"callbacks": [handler]})
+    assert handler.flush()
+    provider.shutdown()
+
+    assert exporter.names.count("token") == 2000

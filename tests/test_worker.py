@@ -1,0 +1,201 @@
+"""The background worker: in order, in slices, waited for, and never counting a thing twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from langchain_logprobs.telemetry import worker as worker_module
+from langchain_logprobs.telemetry.worker import Job, Worker
+
+PLENTY = 10_000
+
+
+@dataclass
+class Told:
+    """What jobs told of themselves."""
+
+    sent: list[str] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    failed: list[Exception] = field(default_factory=list)
+
+    def job(self, name: str, *slices: int, before: Callable[[], object] | None = None) -> Job:
+        def run() -> Iterator[int]:
+            for count in slices:
+                if before is not None:
+                    before()
+                self.sent.append(name)
+                yield count
+
+        return Job(sum(slices), run(), self.lost.append, self.failed.append)
+
+
+@dataclass
+class Ticking:
+    """A ticker that notes what it is asked."""
+
+    tick_seconds: float = 0.001
+    ticks: threading.Event = field(default_factory=threading.Event)
+    heard: list[str] = field(default_factory=list)
+
+    def tick(self) -> None:
+        self.ticks.set()
+
+    def at_exit(self) -> None:
+        self.heard.append("exit")
+
+    def after_fork(self) -> None:
+        self.heard.append("fork")
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def test_jobs_are_done_in_the_order_in_which_they_came() -> None:
+    worker, told = Worker(), Told()
+
+    taken = [worker.submit(told.job(name, 1, 1), limit=PLENTY) for name in "abc"]
+
+    assert taken == [True] * 3
+    assert worker.flush(5)
+    assert told.sent == list("aabbcc")
+    assert worker.pending == 0
+
+
+def test_what_would_pass_the_limit_is_not_taken() -> None:
+    worker, told, gate = Worker(), Told(), threading.Event()
+    worker.submit(told.job("a", 6, before=gate.wait), limit=10)
+
+    assert not worker.submit(told.job("b", 5), limit=10)
+    assert worker.submit(told.job("c", 4), limit=10)
+    assert worker.pending == 10
+    gate.set()
+    assert worker.flush(5)
+    assert (told.sent, told.lost) == (["a", "c"], [])
+
+
+def test_an_error_loses_the_rest_of_its_job_and_no_other() -> None:
+    worker, told = Worker(), Told()
+
+    def fail() -> None:
+        if told.sent:
+            raise OSError("full")
+
+    worker.submit(told.job("a", 1, 2, 3, before=fail), limit=PLENTY)
+    worker.submit(told.job("b", 1), limit=PLENTY)
+
+    assert worker.flush(5)
+    assert told.sent == ["a", "b"]
+    assert told.lost == [5]
+    assert [str(error) for error in told.failed] == ["full"]
+    assert worker.pending == 0
+
+
+def test_what_a_job_ends_without_having_sent_is_lost() -> None:
+    worker, told = Worker(), Told()
+    job = told.job("a", 1)
+    job.left = 3
+
+    worker.submit(job, limit=PLENTY)
+
+    assert worker.flush(5)
+    assert told.lost == [2]
+
+
+def test_what_is_given_up_is_counted_once_even_while_it_is_being_sent() -> None:
+    worker, told, gate, begun = Worker(), Told(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        gate.wait()
+
+    worker.submit(told.job("a", 2, 2, before=wait), limit=PLENTY)
+    worker.submit(told.job("b", 3), limit=PLENTY)
+    begun.wait()
+
+    assert worker.give_up() == 7
+    gate.set()
+    worker.submit(told.job("c", 1), limit=PLENTY)
+    assert worker.flush(5)
+    assert told.lost == [4, 3]
+    assert told.sent == ["a", "c"]  # the slice under way could not be called back
+    assert worker.pending == 0
+
+
+def test_flush_waits_no_longer_than_it_is_told() -> None:
+    worker, told, gate = Worker(), Told(), threading.Event()
+    worker.submit(told.job("a", 1, before=gate.wait), limit=PLENTY)
+
+    started = time.monotonic()
+    assert not worker.flush(0.05)
+    assert 0.05 <= time.monotonic() - started < 2
+    gate.set()
+    assert worker.flush(5)
+
+
+def test_exit_waits_for_as_long_as_something_gets_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "EXIT_PATIENCE", 0.2)
+    worker, told = Worker(), Told()
+    worker.submit(told.job("a", *[1] * 8, before=lambda: time.sleep(0.05)), limit=PLENTY)
+
+    worker.at_exit()
+
+    assert (len(told.sent), told.lost, worker.pending) == (8, [], 0)
+
+
+def test_exit_gives_up_what_does_not_get_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "EXIT_PATIENCE", 0.05)
+    worker, told, gate = Worker(), Told(), threading.Event()
+    worker.submit(told.job("a", 3, before=gate.wait), limit=PLENTY)
+
+    started = time.monotonic()
+    worker.at_exit()
+
+    assert time.monotonic() - started < 2
+    assert told.lost == [3]
+    gate.set()
+
+
+def test_exit_gives_up_what_gets_on_too_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "EXIT_TIMEOUT", 0.2)
+    worker, told = Worker(), Told()
+    worker.submit(told.job("a", *[1] * 100, before=lambda: time.sleep(0.02)), limit=PLENTY)
+
+    worker.at_exit()
+
+    assert len(told.sent) + sum(told.lost) in {100, 101}  # the slice under way may still be sent
+    assert sum(told.lost) > 50
+
+
+def test_tickers_tick_for_as_long_as_they_exist() -> None:
+    worker, ticker = Worker(), Ticking()
+
+    worker.look_after(ticker)
+
+    assert ticker.ticks.wait(5)
+    alive = weakref.ref(ticker)
+    del ticker
+    until = time.monotonic() + 5
+    while alive() is not None and time.monotonic() < until:
+        time.sleep(0.01)
+    assert alive() is None
+
+
+def test_tickers_hear_of_the_exit_and_of_a_fork() -> None:
+    worker, ticker, told = Worker(), Ticking(tick_seconds=60), Told()
+    worker.look_after(ticker)
+    worker.submit(told.job("a", 1, before=lambda: time.sleep(60)), limit=PLENTY)
+
+    worker.after_fork()
+    worker.at_exit()
+
+    assert ticker.heard == ["fork", "exit"]
+    assert worker.pending == 0
+    worker.submit(told.job("b", 1), limit=PLENTY)
+    assert worker.flush(5)
+    assert told.sent == ["b"]
