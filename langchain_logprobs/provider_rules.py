@@ -30,7 +30,7 @@ class Rule:
     Attributes:
         fields: What to set.
         patch: The module in `patches` without which its package drops some or all logprobs.
-        patch_needed: Whether it drops all of them.
+        patch_needed: Whether it drops all of them, or what asks for them fails.
         tells: Whether callbacks are told of what is set; if not, the run's metadata is to say it.
     """
 
@@ -120,7 +120,7 @@ def _llama_cpp(model: Any, top: int) -> Mapping[str, Any]:
 RULES: Mapping[str, Rule] = {
     "langchain_openai.BaseChatOpenAI": Rule(_openai_chat, patch="openai_responses"),
     "langchain_openai.BaseOpenAI": Rule(_completion),
-    "langchain_together.ChatTogether": Rule(_together, patch="together_stream"),
+    "langchain_together.ChatTogether": Rule(_together, patch="together_stream", patch_needed=True),
     "langchain_ollama.ChatOllama": Rule(_ollama, patch="ollama_v3", tells=False),
     "langchain_groq.ChatGroq": Rule(_in_model_kwargs),
     "langchain_fireworks.ChatFireworks": Rule(_in_model_kwargs),

@@ -99,7 +99,7 @@ def _mend(model: object, rule: Rule, *, patch: bool) -> None:
     if (patch and mend.apply()) or mend.is_applied or not rule.patch_needed:
         return
     raise LogprobsUnsupportedError(
-        f"{type(model).__name__} gives no logprobs without the patch "
+        f"{type(model).__name__} cannot be asked for logprobs without the patch "
         f"langchain_logprobs.patches.{rule.patch}, and that is not applied. {ALTERNATIVES}"
     )
 

@@ -1,6 +1,7 @@
 """What LangChain drops, and that a patch keeps it: real client code, answered in its transport."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -13,12 +14,21 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
 
 from langchain_logprobs import CallReport, get_logprobs_callback, with_logprobs
-from langchain_logprobs.patches import Edit, Patch, gemini, ollama_v3, openai_responses
+from langchain_logprobs.patches import (
+    Edit,
+    Patch,
+    gemini,
+    ollama_v3,
+    openai_responses,
+    together_stream,
+)
 
 pytestmark = [
     pytest.mark.anyio,
     # v3 says of itself that it is in beta.
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
+    # LangChain dumps the chunks of OpenAI's client, which knows no bare numbers as logprobs.
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
 ]
 
 SAID = (("Syd", -0.6), ("ney", -0.01), (".", -0.2))
@@ -300,6 +310,63 @@ async def test_the_patch_keeps_the_logprobs_of_ollama_in_async_code() -> None:
     assert numbers(captured.last) == list(SAID)
 
 
+# Together's streams
+
+
+def answer_as_together(request: httpx.Request) -> httpx.Response:
+    assert json.loads(request.content)["logprobs"] == 2
+    head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    choices: list[dict[str, Any]] = [
+        {
+            "index": 0,
+            "delta": {"content": text},
+            "logprobs": logprob,
+            "top_logprobs": {text: logprob},
+        }
+        for text, logprob in SAID
+    ]
+    choices.append({"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"})
+    lines = [f"data: {json.dumps({**head, 'choices': [each]})}\n\n" for each in choices]
+    body = "".join([*lines, "data: [DONE]\n\n"])
+    return httpx.Response(200, text=body, headers={"content-type": "text/event-stream"})
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatOpenAI]:
+    """`ChatTogether` adds to `BaseChatOpenAI` nothing that has to do with its chunks."""
+    kind = type("ChatTogether", (ChatOpenAI,), {})
+    module = ModuleType("langchain_together.chat_models")
+    vars(module)["ChatTogether"] = kind
+    monkeypatch.setitem(sys.modules, "langchain_together", ModuleType("langchain_together"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    yield kind(
+        model="m",
+        api_key=SecretStr("none"),
+        extra_body={"logprobs": 2},
+        http_client=httpx.Client(transport=httpx.MockTransport(answer_as_together)),
+    )
+    together_stream.revert()
+
+
+def test_the_streams_of_together_fail_without_the_patch(together: ChatOpenAI) -> None:
+    with pytest.raises(TypeError, match="unsupported type <class 'float'>"):
+        stream(together)
+
+
+@pytest.mark.parametrize("way", [stream, v3])
+def test_the_patch_keeps_the_logprobs_and_alternatives_of_together(
+    together: ChatOpenAI, way: Callable[[Any], None]
+) -> None:
+    with together_stream.applied(), get_logprobs_callback() as captured:
+        way(together)
+
+    assert captured.last is not None
+    assert numbers(captured.last) == list(SAID)
+    assert [[(of.text, of.logprob) for of in each.candidates] for each in captured.last.tokens] == [
+        [said] for said in SAID
+    ]
+
+
 # What Gemini sends
 
 
@@ -344,7 +411,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "    return text.upper()\n",
         vars(made),
     )
-    monkeypatch.setitem(__import__("sys").modules, made.__name__, made)
+    monkeypatch.setitem(sys.modules, made.__name__, made)
     return made
 
 

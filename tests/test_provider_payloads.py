@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+import re
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -19,9 +22,12 @@ from langchain_core.outputs import (
 )
 
 from langchain_logprobs import CallReport, LogprobsCallbackHandler
+from langchain_logprobs import patches as home
+from langchain_logprobs.patches import openai_responses
 from langchain_logprobs.testing import CollectingSink
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 MATRIX = TESTS / "matrix" / "providers"
 RECORDINGS = sorted((TESTS / "payloads" / "providers").glob("observed_*.json"))
 RUN_ID = UUID(int=7)
@@ -91,6 +97,26 @@ def test_the_table_in_the_docs_is_what_was_found(monkeypatch: pytest.MonkeyPatch
     document = table.DOCUMENT.read_text()
 
     assert document == table.with_table(document, table.rendered(found))
+
+
+def test_the_code_in_the_docs_runs() -> None:
+    text = (ROOT / "docs" / "providers.md").read_text()
+    namespace: dict[str, Any] = {}
+
+    try:
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+            exec(block, namespace)
+    finally:
+        openai_responses.revert()
+
+
+def test_the_docs_name_every_patch() -> None:
+    text = (ROOT / "docs" / "providers.md").read_text()
+    patches = [import_module(f"{home.__name__}.{of.name}") for of in iter_modules(home.__path__)]
+
+    named = re.findall(r"^\| `([a-z0-9_]+)` \|", text, re.MULTILINE)
+    there = sorted(of.PATCH.name for of in patches if hasattr(of, "PATCH"))
+    assert sorted(named) == there
 
 
 def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -1,4 +1,6 @@
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -11,7 +13,7 @@ from langchain_openai import AzureChatOpenAI, AzureOpenAI, ChatOpenAI, OpenAI
 from pydantic import BaseModel, SecretStr
 
 from langchain_logprobs import LogprobsUnsupportedError, providers, with_logprobs
-from langchain_logprobs.patches import google_genai, ollama_v3, openai_responses
+from langchain_logprobs.patches import ollama_v3, openai_responses, together_stream
 from langchain_logprobs.provider_rules import RULES, WITHOUT
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
@@ -25,7 +27,7 @@ TOLD = {"metadata": {"logprobs": True}}
 def _patches_end_with_the_test() -> Iterator[None]:
     providers._say_once.cache_clear()
     yield
-    for patch in (openai_responses, ollama_v3, google_genai):
+    for patch in (openai_responses, ollama_v3, together_stream):
         patch.revert()
 
 
@@ -44,6 +46,14 @@ class Stand(BaseModel):
     llm: Any = None
     params: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
+
+
+@pytest.fixture(autouse=True)
+def _together_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("langchain_together.chat_models")
+    package.__dict__["ChatTogether"] = type("ChatTogether", (ChatOpenAI,), {})
+    monkeypatch.setitem(sys.modules, "langchain_together", ModuleType("langchain_together"))
+    monkeypatch.setitem(sys.modules, package.__name__, package)
 
 
 def of(path: str, **fields: Any) -> Any:
@@ -325,9 +335,14 @@ def test_hugging_face_has_them_only_over_an_endpoint() -> None:
         with_logprobs(of("langchain_huggingface.ChatHuggingFace", llm=pipeline))
 
 
-def test_a_model_whose_package_drops_everything_is_refused_without_its_patch() -> None:
-    with pytest.raises(LogprobsUnsupportedError, match=r"patches\.google_genai"):
-        with_logprobs(of("langchain_google_genai.ChatGoogleGenerativeAI"), patch=False)
+@pytest.mark.parametrize(
+    "path", ["langchain_together.ChatTogether", "langchain_google_genai.ChatGoogleGenerativeAI"]
+)
+def test_a_model_whose_calls_would_fail_or_be_in_vain_is_refused_without_its_patch(
+    path: str,
+) -> None:
+    with pytest.raises(LogprobsUnsupportedError, match=r"without the patch langchain_logprobs\."):
+        with_logprobs(of(path), patch=False)
 
 
 def test_subclasses_go_by_their_nearest_ancestor() -> None:

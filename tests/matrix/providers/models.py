@@ -347,6 +347,7 @@ CASES: dict[str, Case] = {
         ("langchain-together",),
         _together,
         (("chat/completions", wire.together),),
+        ask={"logprobs": 2},
     ),
     "ollama": Case(
         "Ollama, `ChatOllama`", ("langchain-ollama",), _ollama, (("api/chat", wire.ollama),)
