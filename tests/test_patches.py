@@ -41,10 +41,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _patches_end_with_the_test() -> Iterator[None]:
+def _no_patch_is_in_force_before_or_after() -> Iterator[None]:
+    for patch in (openai_responses, ollama_v3):
+        patch.revert()
     yield
-    openai_responses.revert()
-    ollama_v3.revert()
+    for patch in (openai_responses, ollama_v3):
+        patch.revert()
 
 
 def numbers(report: CallReport) -> list[tuple[str, float | None]]:

@@ -24,8 +24,10 @@ TOLD = {"metadata": {"logprobs": True}}
 
 
 @pytest.fixture(autouse=True)
-def _patches_end_with_the_test() -> Iterator[None]:
+def _no_patch_is_in_force_before_or_after() -> Iterator[None]:
     providers._say_once.cache_clear()
+    for patch in (openai_responses, ollama_v3):
+        patch.revert()
     yield
     for patch in (openai_responses, ollama_v3, together_stream):
         patch.revert()
