@@ -25,8 +25,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(HERE))
 
-from models import CASES, Case
-from table import DOCUMENT, rendered, with_table
+from models import CASES, Case  # noqa: E402
+from table import DOCUMENT, rendered, with_table  # noqa: E402
 
 FOUND = HERE / "found.json"
 RECORDINGS = ROOT / "tests" / "payloads" / "providers"
