@@ -408,7 +408,7 @@ def _open_call(
         model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
-        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
         # Of several prompts to a completion model, the first run is handed the usage of all.
         shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
         metadata=dict(metadata),

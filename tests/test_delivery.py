@@ -428,7 +428,7 @@ def a_delivery(**given: Any) -> Delivery:
     ("reason", "way_out"),
     [
         ("not_sent", "drop them without a word"),
-        ("dropped_by_langchain", "use_responses_api=False"),
+        ("dropped_by_langchain", "patches.openai_responses"),
         ("unreadable", "shapes="),
         ("choices_interleaved", "n=1"),
     ],
