@@ -149,6 +149,10 @@ class Settings:
             float,
         ),
     )
+    openinference: bool = _flag(
+        False,
+        "Whether spans also say what Phoenix shows: kinds, texts, and tokens in their names.",
+    )
     raise_errors: bool = _flag(
         False, "Whether to raise what is otherwise counted and logged: for tests alone."
     )
@@ -209,6 +213,7 @@ class SettingsArguments(TypedDict, total=False):
     max_tokens: int
     max_pending_spans: int
     idle_timeout: float
+    openinference: bool
     raise_errors: bool
 
 
@@ -251,6 +256,29 @@ def table() -> list[tuple[str, str, str, str]]:
     return [
         (of.name, variable_of(of.name), _shown(of.default), of.metadata["rule"].help)
         for of in fields(Settings)
+    ]
+
+
+def others_table() -> list[tuple[str, str]]:
+    """Every variable of somebody else's that is obeyed too, as (name, meaning)."""
+    return [
+        (
+            CONTENT,
+            (
+                "`SPAN_ONLY` and `SPAN_AND_EVENT` (and `true`, as it was before) let token texts "
+                "onto spans, unless `capture_content` is given."
+            ),
+        ),
+        ("OPENINFERENCE_HIDE_OUTPUTS", "`true` forbids content, whoever asks for it."),
+        ("TRACELOOP_TRACE_CONTENT", "`false` forbids content, whoever asks for it."),
+        (
+            "OTEL_BSP_MAX_QUEUE_SIZE",
+            "Token spans are flushed after a quarter of it, so that they evict no other span.",
+        ),
+        (
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+            "With `langchain_logprobs` among its names, `opentelemetry-instrument` leaves us out.",
+        ),
     ]
 
 

@@ -15,6 +15,8 @@ SCOPE: Final = "langchain_logprobs"
 # Spans
 
 TOKEN_SPAN: Final = "token"
+SUMMARY_SPAN: Final = "logprobs"
+"""Under an LLM span of another instrumentation that ended before the answer was known to us."""
 WORKFLOW_OPERATION: Final = "invoke_workflow"
 
 # What the semantic conventions define
@@ -57,6 +59,12 @@ PROVIDERS: Final = {
     "xai": "x_ai",
 }
 """LangChain's `ls_provider` to the conventions' well-known value, where they differ."""
+
+# What OpenInference defines, for Phoenix and Arize; written only where the settings ask for it
+
+OPENINFERENCE_KIND: Final = "openinference.span.kind"
+OPENINFERENCE_OUTPUT: Final = "output.value"
+OPENINFERENCE_OUTPUT_TYPE: Final = "output.mime_type"
 
 # On a token span
 

@@ -25,6 +25,7 @@ from langchain_logprobs.telemetry.spans import (
     call_attributes,
     count_token_spans,
     model_attributes,
+    openinference_attributes,
     tree_attributes,
 )
 from langchain_logprobs.telemetry.worker import SHARED, Job, Worker, flush_at_exit
@@ -69,11 +70,14 @@ class OpenTelemetrySink:
         """The instruments it records to."""
         return metrics_of(self._meter_provider)
 
+    def run_started(self, run_id: UUID) -> None:
+        """Watches spans from now on: a call inside may get its span before we hear of it."""
+        del run_id
+        self._watch()
+
     def call_started(self, run_id: UUID) -> None:
         """Notes where a call's spans will belong: called where and when the call starts."""
-        if watch(self._provider) | watch(trace.get_tracer_provider()):
-            flush_at_exit()
-        self._links[run_id] = open_link()
+        self._links[run_id] = open_link(run_id, early=self._watch())
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
@@ -107,21 +111,31 @@ class OpenTelemetrySink:
         else:
             self._write_tree(report)
 
+    def _watch(self) -> bool:
+        """Sees to it that spans are watched; whether they were not, up to now."""
+        new = watch(self._provider) | watch(trace.get_tracer_provider())
+        if new:
+            flush_at_exit()
+        return new
+
     @property
     def _provider(self) -> TracerProvider:
         return self._tracer_provider or trace.get_tracer_provider()
 
     def _write_call(self, report: CallReport) -> None:
-        link = self._links.get(report.call.run_id) or Link(Context(), None)
+        link = self._links.get(report.call.run_id) or Link(Context())
         link.closed = True
         count, omitted = count_token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
         if link.span is None:
+            attributes |= openinference_attributes("LLM", report.text, self._options)
             span = self._own_span(report.call, attributes, link.context)
         else:
             span = link.span
             if span.is_recording():
                 span.set_attributes(attributes)
+            elif span.get_span_context().trace_flags.sampled:
+                self._summarize(report.call, attributes, span)
         context = trace.set_span_in_context(span, Context())
         self.metrics.record_call(
             report,
@@ -131,6 +145,15 @@ class OpenTelemetrySink:
         )
         self.metrics.count_token_spans("omitted", omitted)
         self._submit(report, count, span.get_span_context())
+
+    def _summarize(self, call: ModelCall, attributes: Attributes, parent: trace.Span) -> None:
+        """Says under an LLM span what that span, having ended, can no longer be told."""
+        self._tracer.start_span(
+            names.SUMMARY_SPAN,
+            context=trace.set_span_in_context(parent, Context()),
+            attributes=attributes,
+            start_time=call.started_ns,
+        ).end(max(call.started_ns, call.ended_ns))
 
     def _own_span(self, call: ModelCall, attributes: Attributes, context: Context) -> trace.Span:
         if not trace.get_current_span(context).get_span_context().is_valid:
@@ -166,6 +189,7 @@ class OpenTelemetrySink:
                 names.OPERATION: names.WORKFLOW_OPERATION,
                 names.WORKFLOW_NAME: name,
                 names.RUN_ID: str(call.root_run_id),
+                **openinference_attributes("CHAIN", None, self._options),
             },
             start_time=call.root_started_ns,
         )
