@@ -17,6 +17,7 @@ from langchain_logprobs.settings import (
     SettingsArguments,
     checked_labels,
     checked_thresholds,
+    others_table,
     table,
     variable_of,
 )
@@ -66,6 +67,7 @@ WRONG: list[tuple[str, Any]] = [
     ("idle_timeout", math.nan),
     ("idle_timeout", math.inf),
     ("idle_timeout", "600"),
+    ("openinference", "phoenix"),
     ("raise_errors", None),
 ]
 RIGHT: list[tuple[str, Any]] = [
@@ -82,6 +84,7 @@ RIGHT: list[tuple[str, Any]] = [
     ("max_tokens", 1),
     ("max_pending_spans", 0),
     ("idle_timeout", 0.1),
+    ("openinference", True),
     ("raise_errors", True),
 ]
 TEXTS: list[tuple[str, str, Any]] = [
@@ -102,6 +105,7 @@ TEXTS: list[tuple[str, str, Any]] = [
     ("max_tokens", "10", 10),
     ("max_pending_spans", "0", 0),
     ("idle_timeout", "1.5", 1.5),
+    ("openinference", "true", True),
     ("raise_errors", "on", True),
 ]
 
@@ -333,6 +337,14 @@ def test_the_table_says_variable_default_and_meaning() -> None:
     assert defaults["metric_attributes"] == "(empty)"
     assert defaults["idle_timeout"] == "600.0"
     assert all(meaning.endswith(".") for _, _, meaning in rows.values())
+
+
+def test_the_variables_of_others_that_are_obeyed_are_told_of() -> None:
+    told = dict(others_table())
+
+    assert {CONTENT, "OPENINFERENCE_HIDE_OUTPUTS", "TRACELOOP_TRACE_CONTENT"} <= set(told)
+    assert not set(told) & {variable for _, variable, *_ in table()}
+    assert all(meaning.endswith(".") for meaning in told.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
