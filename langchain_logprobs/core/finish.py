@@ -112,7 +112,7 @@ def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
         info = getattr(chunk, "generation_info", None)
         first = info.get("logprobs") if type(info) is dict else None
         # Almost every chunk has them there, so the other places are looked for only if not.
-        read = tokens_at(at_ns, first, shapes) if first else None
+        read = tokens_at(at_ns, first, shapes) if first is not None else None
         if not read:
             read = _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
         if read:
