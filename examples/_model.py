@@ -16,8 +16,13 @@ from langchain_logprobs.local import LocalModel, local_model
 
 
 @contextmanager
-def chosen_model(usage: str | None) -> Iterator[BaseChatModel]:
-    """The chat model to ask, with logprobs turned on; a local one runs while the context does."""
+def chosen_model(
+    usage: str | None, stop: tuple[str, ...] | None = ("\n", "Q:")
+) -> Iterator[BaseChatModel]:
+    """The chat model to ask, with logprobs turned on; a local one runs while the context does.
+
+    The local model was never taught when to stop: `stop` says it, or a JSON schema does.
+    """
     parser = argparse.ArgumentParser(
         description=usage, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,15 +36,15 @@ def chosen_model(usage: str | None) -> Iterator[BaseChatModel]:
         )
         return
     with local_model() as local:
-        yield with_logprobs(_chat_model(local))
+        yield with_logprobs(_chat_model(local, stop))
 
 
-def _chat_model(local: LocalModel) -> ChatOpenAI:
+def _chat_model(local: LocalModel, stop: tuple[str, ...] | None) -> ChatOpenAI:
     return ChatOpenAI(
         model=local.model,
         base_url=local.base_url,
         api_key=SecretStr(local.api_key),
         temperature=0,
-        max_completion_tokens=40,
-        stop_sequences=list(local.stop),
+        max_completion_tokens=120,
+        stop_sequences=None if stop is None else list(stop),
     )

@@ -41,7 +41,8 @@ def with_logprobs(model: _Model, top_logprobs: int = 5) -> _Model:
     if isinstance(model, RunnableBinding):
         bound = with_logprobs(model.bound, top_logprobs)  # type: ignore[type-var]
         return model.model_copy(update={"bound": bound})
-    return model.model_copy(update=_parameters(model, top_logprobs))
+    parameters = _parameters(model, top_logprobs)
+    return model.model_copy(update=parameters)
 
 
 def _parameters(model: object, top_logprobs: int) -> dict[str, Any]:

@@ -113,9 +113,9 @@ class Fields(Mapping[str, FieldConfidence]):
         known = [field for field in self.leaves if field.lowest is not None]
         return min(known, key=_lowest, default=None)
 
-    def without_values(self) -> Fields:
-        """The same paths and numbers, and `None` for what the answer says there."""
-        return Fields(replace(field, value=None) for field in self.every_field)
+    def map(self, change: Callable[[FieldConfidence], FieldConfidence]) -> Fields:
+        """The values, each changed."""
+        return Fields(change(field) for field in self.every_field)
 
     def under(self, path: str) -> Fields:
         """The value there and all in it, with paths that begin at it."""

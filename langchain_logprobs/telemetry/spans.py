@@ -255,7 +255,7 @@ def _completion_spans(
     fields: Mapping[int, str],
 ) -> Iterator[TokenSpan]:
     tokens = completion.tokens
-    places = iter(_places(completion))
+    places = iter(_places(completion, _counts(report).get(index)))
     in_content = count()
     texts = pieces(tokens) if options.capture_content else [None] * len(tokens)
     rows = zip(tokens, report.measured.of(tokens), _times(report.call, tokens), texts, strict=True)
@@ -277,10 +277,17 @@ def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[in
             before = now
 
 
-def _places(completion: Completion) -> list[tuple[int, int]]:
+def _counts(report: CallReport) -> dict[int, int]:
+    """How many tokens the content of each completion has, whatever a processor has left of it."""
+    contents = (of for of in report.sequences if of.channel == "content")
+    return {of.completion: of.confidence.count for of in contents}
+
+
+def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
     """Where each token of the content stands in the answer's bytes, if that is certain."""
     content = [token for token in completion.tokens if token.channel == "content"]
-    aligned = align(content, completion.text) if completion.text else None
+    is_whole = bool(completion.text) and len(content) == count
+    aligned = align(content, completion.text) if is_whole else None
     if aligned is None or aligned.alignment != "exact":
         return []
     return list(zip(aligned.starts, aligned.ends, strict=True))
