@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from langchain_logprobs.core.shapes import Shape
     from langchain_logprobs.delivery import CallWatcher
     from langchain_logprobs.handler import LogprobsCallbackHandler
+    from langchain_logprobs.instrumentation import instrument, uninstrument
     from langchain_logprobs.providers import LogprobsUnsupportedError, with_logprobs
     from langchain_logprobs.settings import Settings, SettingsError
     from langchain_logprobs.telemetry.sink import OpenTelemetrySink
@@ -61,6 +62,7 @@ _HOMES = {
     "core.shapes": ("Shape",),
     "delivery": ("CallWatcher",),
     "handler": ("LogprobsCallbackHandler",),
+    "instrumentation": ("instrument", "uninstrument"),
     "providers": ("LogprobsUnsupportedError", "with_logprobs"),
     "settings": ("Settings", "SettingsError"),
     "telemetry.sink": ("OpenTelemetrySink",),
@@ -75,6 +77,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "LogprobsCallbackHandler",
     "get_logprobs_callback",
+    "instrument",
+    "uninstrument",
     "with_logprobs",
     "LogprobsUnsupportedError",
     "Settings",

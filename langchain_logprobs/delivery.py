@@ -51,6 +51,9 @@ class CallWatcher(Protocol):
     .. versionadded:: 0.1.0
     """
 
+    def run_started(self, run_id: UUID) -> None:
+        """A chain, tool or retriever begins, which calls may be inside."""
+
     def call_started(self, run_id: UUID) -> None:
         """A call begins: told in the very context in which it is made."""
 
@@ -97,6 +100,11 @@ class Delivery:
         self._on_low_confidence = on_low_confidence
         self._meter_provider = meter_provider
         self._said: dict[tuple[object, ...], object] = {}
+
+    def run_started(self, run_id: UUID) -> None:
+        """Tells the watchers of a run that begins."""
+        for watcher in self._watchers:
+            self.guard("sink", watcher.run_started, run_id)
 
     def call_started(self, run_id: UUID) -> None:
         """Tells the watchers of a call that begins."""

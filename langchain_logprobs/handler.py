@@ -322,6 +322,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         parent, name = told.get("parent_run_id"), _run_name(serialized or {}, told)
         self._capture.start_run(run_id, parent, name, self._clock())
+        self._delivery.run_started(run_id)
 
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:
         outcome, kind = _outcome(error), _kind(error)

@@ -259,6 +259,29 @@ def table() -> list[tuple[str, str, str, str]]:
     ]
 
 
+def others_table() -> list[tuple[str, str]]:
+    """Every variable of somebody else's that is obeyed too, as (name, meaning)."""
+    return [
+        (
+            CONTENT,
+            (
+                "`SPAN_ONLY` and `SPAN_AND_EVENT` (and `true`, as it was before) let token texts onto "
+                "spans, unless `capture_content` is given."
+            ),
+        ),
+        ("OPENINFERENCE_HIDE_OUTPUTS", "`true` forbids content, whoever asks for it."),
+        ("TRACELOOP_TRACE_CONTENT", "`false` forbids content, whoever asks for it."),
+        (
+            "OTEL_BSP_MAX_QUEUE_SIZE",
+            "Token spans are flushed after a quarter of it, so that they evict no other span.",
+        ),
+        (
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
+            "With `langchain_logprobs` among its names, `opentelemetry-instrument` leaves us out.",
+        ),
+    ]
+
+
 def _shown(default: object) -> str:
     match default:
         case None:

@@ -58,6 +58,7 @@ WRONG: list[tuple[str, Any]] = [
     ("idle_timeout", math.nan),
     ("idle_timeout", math.inf),
     ("idle_timeout", "600"),
+    ("openinference", "phoenix"),
     ("raise_errors", None),
 ]
 RIGHT: list[tuple[str, Any]] = [
@@ -74,6 +75,7 @@ RIGHT: list[tuple[str, Any]] = [
     ("max_tokens", 1),
     ("max_pending_spans", 0),
     ("idle_timeout", 0.1),
+    ("openinference", True),
     ("raise_errors", True),
 ]
 TEXTS: list[tuple[str, str, Any]] = [
@@ -94,6 +96,7 @@ TEXTS: list[tuple[str, str, Any]] = [
     ("max_tokens", "10", 10),
     ("max_pending_spans", "0", 0),
     ("idle_timeout", "1.5", 1.5),
+    ("openinference", "yes", True),
     ("raise_errors", "on", True),
 ]
 

@@ -14,7 +14,7 @@ from operator import itemgetter
 from uuid import UUID
 
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.fields import FieldConfidence, Fields
+from langchain_logprobs.core.fields import FieldConfidence
 from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
 from langchain_logprobs.core.report import CallReport, Measured, Processor, Report
 from langchain_logprobs.core.schemas import pattern_of
@@ -91,9 +91,10 @@ def keep_lowest(count: int) -> Processor:
         kept = sorted(nsmallest(count, range(len(tokens)), key=lambda at: likelihood(tokens[at])))
         return replace(completion, tokens=tuple(tokens[at] for at in kept))
 
-    return _on_calls(
-        lambda report: _with_completions(_with_fields(report, _without_places), lowest)
-    )
+    def fewer(report: CallReport) -> CallReport:
+        return _with_fields(_with_completions(report, lowest), _without_places)
+
+    return _on_calls(fewer)
 
 
 def likelihood(token: TokenLogprob) -> float:
@@ -118,7 +119,33 @@ def _on_calls(change: Callable[[CallReport], CallReport]) -> Processor:
 
 def _with_completions(report: CallReport, change: Callable[[Completion], Completion]) -> CallReport:
     completions = tuple(map(change, report.call.completions))
-    return replace(report, call=replace(report.call, completions=completions))
+    if completions == report.call.completions:
+        return report
+    tokens = tuple(token for completion in completions for token in completion.tokens)
+    return replace(
+        report,
+        call=replace(report.call, completions=completions),
+        measured=Measured(tokens, tuple(report.measured.of(tokens))),  # it holds tokens too
+    )
+
+
+def _with_fields(
+    report: CallReport, change: Callable[[FieldConfidence], FieldConfidence]
+) -> CallReport:
+    tools = tuple(
+        replace(
+            tool,
+            chosen=None if tool.chosen is None else change(tool.chosen),
+            arguments=tool.arguments.map(change),
+        )
+        for tool in report.tools
+    )
+    low = tuple(map(change, report.low_fields))
+    return replace(report, fields=report.fields.map(change), tools=tools, low_fields=low)
+
+
+def _without_places(field: FieldConfidence) -> FieldConfidence:
+    return replace(field, tokens=range(0))
 
 
 def _without_text(report: CallReport) -> CallReport:
@@ -147,36 +174,11 @@ def _without_values(report: CallReport, hides: Callable[[str, str], bool]) -> Ca
     """
     numbers: dict[str, int] = {}
 
-    def masked(of: FieldConfidence) -> FieldConfidence:
-        return replace(of, path=_masked_path(of.path, hides, numbers), value=None)
+    def masked(field: FieldConfidence) -> FieldConfidence:
+        return replace(field, path=_masked_path(field.path, hides, numbers), value=None)
 
-    report = _with_fields(report, masked)
     tools = tuple(replace(tool, labels={}) for tool in report.tools)
-    # What was measured is held with its tokens, and so with their text.
-    return replace(report, labels={}, tools=tools, measured=Measured())
-
-
-def _with_fields(
-    report: CallReport, change: Callable[[FieldConfidence], FieldConfidence]
-) -> CallReport:
-    tools = (
-        replace(
-            tool,
-            chosen=None if tool.chosen is None else change(tool.chosen),
-            arguments=Fields(map(change, tool.arguments.every_field)),
-        )
-        for tool in report.tools
-    )
-    return replace(
-        report,
-        fields=Fields(map(change, report.fields.every_field)),
-        low_fields=tuple(map(change, report.low_fields)),
-        tools=tuple(tools),
-    )
-
-
-def _without_places(field: FieldConfidence) -> FieldConfidence:
-    return replace(field, tokens=range(0))
+    return _with_fields(replace(report, labels={}, tools=tools), masked)
 
 
 def _masked_path(path: str, hides: Callable[[str, str], bool], numbers: dict[str, int]) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.metrics import Metrics
+from langchain_logprobs.telemetry.pace import SLICE, Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
     Options,
     TokenSpan,
@@ -24,10 +23,8 @@ from langchain_logprobs.telemetry.spans import (
     token_spans,
 )
 
-SLICE = 64
-"""Token spans between two rests of the worker."""
-BURST = 512
-"""Token spans between two flushes: a batch. The queue behind holds 2,048 and then drops."""
+WAIT = 0.01
+"""Seconds between two looks at a queue that is full."""
 
 Emit = Callable[[TokenSpan], None]
 
@@ -40,7 +37,7 @@ class Emission:
         report: Whose tokens.
         options: Which of them, and what of them.
         tracer: Who starts them.
-        provider: Whose tracer that is; it is flushed after every burst.
+        provider: Whose tracer that is, and whose queues must not overflow.
         parent: The LLM span.
         metrics: Where they are counted.
     """
@@ -55,20 +52,24 @@ class Emission:
     def slices(self) -> Iterator[int]:
         """Emits the spans, a slice at a time; gives the number of each slice."""
         spans = iter(token_spans(self.report, self.options))
-        yield 0
-        pace = _pace_of(self.provider)
+        pace = pace_of(self.provider)
         emit: Emit = self._start_and_end
         for first in islice(spans, 1):
             emit = self._emit_example(first)
-            self.metrics.count_token_spans("emitted", 1)
+            self._count(pace, 1)
             yield 1
-            pace.advance(1, self.provider)
         while batch := list(islice(spans, SLICE)):
+            while not pace.has_room():
+                time.sleep(WAIT)
+                yield 0
             for span in batch:
                 emit(span)
-            self.metrics.count_token_spans("emitted", len(batch))
+            self._count(pace, len(batch))
             yield len(batch)
-            pace.advance(len(batch), self.provider)
+
+    def _count(self, pace: Pace, count: int) -> None:
+        self.metrics.count_token_spans("emitted", count)
+        pace.since += count
 
     def _attributes(self, span: TokenSpan) -> dict[str, Any]:
         return token_attributes(span, self.report.low_token, self.options)
@@ -94,32 +95,3 @@ class Emission:
             attributes=self._attributes(span),
             start_time=span.start_ns,
         )
-
-
-@dataclass(slots=True)
-class Pace:
-    """Keeps token spans from filling the provider's queue, where they would evict others."""
-
-    burst: int
-    since: int = 0
-
-    def advance(self, count: int, provider: object) -> None:
-        """Counts spans; flushes the provider once they make a burst."""
-        self.since += count
-        if self.since + SLICE > self.burst:
-            self.since = 0
-            flush = getattr(provider, "force_flush", None)
-            if flush is not None:
-                flush()
-
-
-_PACES: WeakKeyDictionary[object, Pace] = WeakKeyDictionary()
-
-
-def _pace_of(provider: object) -> Pace:
-    return _PACES.setdefault(provider, Pace(_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, ""))))
-
-
-def _burst(queue_size: str) -> int:
-    """How many spans to hand over between two flushes: at most a quarter of the queue."""
-    return min(BURST, int(queue_size) // 4) if queue_size.strip().isdigit() else BURST

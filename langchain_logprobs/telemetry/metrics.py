@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_provider
@@ -15,6 +14,7 @@ from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.identity import OfEach
 
 _HIGH = 0.9
 """From this probability on a token is in the band `high`."""
@@ -104,16 +104,16 @@ class Metrics:
         self._counters[instrument].add(count, attributes, context)
 
 
-_METRICS: WeakKeyDictionary[object, Metrics] = WeakKeyDictionary()
+def _metrics(provider: Any) -> Metrics:
+    return Metrics(provider)
+
+
+_METRICS = OfEach[Metrics](_metrics)
 
 
 def metrics_of(provider: MeterProvider | None) -> Metrics:
     """The provider's instruments, made once however many handlers there are."""
-    key = get_meter_provider() if provider is None else provider
-    known = _METRICS.get(key)
-    if known is None:
-        known = _METRICS.setdefault(key, Metrics(key))
-    return known
+    return _METRICS[get_meter_provider() if provider is None else provider]
 
 
 def call_dimensions(call: ModelCall) -> dict[str, str]:

@@ -15,6 +15,8 @@ SCOPE: Final = "langchain_logprobs"
 # Spans
 
 TOKEN_SPAN: Final = "token"
+SUMMARY_SPAN: Final = "logprobs"
+"""Under an LLM span of another instrumentation that ended before the answer was known to us."""
 WORKFLOW_OPERATION: Final = "invoke_workflow"
 
 # What the semantic conventions define

@@ -70,11 +70,14 @@ class OpenTelemetrySink:
         """The instruments it records to."""
         return metrics_of(self._meter_provider)
 
+    def run_started(self, run_id: UUID) -> None:
+        """Watches spans from now on: a call inside may get its span before we hear of it."""
+        del run_id
+        self._watch()
+
     def call_started(self, run_id: UUID) -> None:
         """Notes where a call's spans will belong: called where and when the call starts."""
-        if watch(self._provider) | watch(trace.get_tracer_provider()):
-            flush_at_exit()
-        self._links[run_id] = open_link()
+        self._links[run_id] = open_link(run_id, early=self._watch())
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
@@ -108,12 +111,19 @@ class OpenTelemetrySink:
         else:
             self._write_tree(report)
 
+    def _watch(self) -> bool:
+        """Sees to it that spans are watched; whether they were not, up to now."""
+        new = watch(self._provider) | watch(trace.get_tracer_provider())
+        if new:
+            flush_at_exit()
+        return new
+
     @property
     def _provider(self) -> TracerProvider:
         return self._tracer_provider or trace.get_tracer_provider()
 
     def _write_call(self, report: CallReport) -> None:
-        link = self._links.get(report.call.run_id) or Link(Context(), None)
+        link = self._links.get(report.call.run_id) or Link(Context())
         link.closed = True
         count, omitted = count_token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
@@ -124,6 +134,8 @@ class OpenTelemetrySink:
             span = link.span
             if span.is_recording():
                 span.set_attributes(attributes)
+            elif span.get_span_context().trace_flags.sampled:
+                self._summarize(report.call, attributes, span)
         context = trace.set_span_in_context(span, Context())
         self.metrics.record_call(
             report,
@@ -133,6 +145,15 @@ class OpenTelemetrySink:
         )
         self.metrics.count_token_spans("omitted", omitted)
         self._submit(report, count, span.get_span_context())
+
+    def _summarize(self, call: ModelCall, attributes: Attributes, parent: trace.Span) -> None:
+        """Says under an LLM span what that span, having ended, can no longer be told."""
+        self._tracer.start_span(
+            names.SUMMARY_SPAN,
+            context=trace.set_span_in_context(parent, Context()),
+            attributes=attributes,
+            start_time=call.started_ns,
+        ).end(max(call.started_ns, call.ended_ns))
 
     def _own_span(self, call: ModelCall, attributes: Attributes, context: Context) -> trace.Span:
         if not trace.get_current_span(context).get_span_context().is_valid:

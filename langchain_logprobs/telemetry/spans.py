@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import count
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
 from langchain_logprobs.core.processors import likelihood
-from langchain_logprobs.core.report import CallReport, SequenceConfidence, TreeReport
+from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import align, pieces
 from langchain_logprobs.telemetry import names
@@ -83,16 +83,10 @@ def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
 def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
     """The token spans of a call, in order."""
     fields = _field_paths(report, options)
-    whole = {of.completion: of.confidence.count for of in report.sequences if _is_content(of)}
     chosen = [
         span
         for index, completion in enumerate(report.call.completions)
-        for span in (
-            _completion_spans(report, completion, index, options, {} if index else fields)
-            # Where a processor took tokens out, those that are left have lost their places.
-            if sum(map(_is_content, completion.tokens)) == whole.get(index, 0)
-            else _completion_spans(report, replace(completion, text=""), index, options, {})
-        )
+        for span in _completion_spans(report, completion, index, options, {} if index else fields)
         if _is_wanted(span.token, report.low_token, options)
     ]
     if options.max_token_spans is not None and len(chosen) > options.max_token_spans:
@@ -286,7 +280,7 @@ def _completion_spans(
     fields: Mapping[int, str],
 ) -> Iterator[TokenSpan]:
     tokens = completion.tokens
-    places = iter(_places(completion))
+    places = iter(_places(completion, _counts(report).get(index)))
     in_content = count()
     texts = pieces(tokens) if options.capture_content else [None] * len(tokens)
     rows = zip(tokens, report.measured.of(tokens), _times(report.call, tokens), texts, strict=True)
@@ -308,17 +302,20 @@ def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[in
             before = now
 
 
-def _places(completion: Completion) -> list[tuple[int, int]]:
+def _counts(report: CallReport) -> dict[int, int]:
+    """How many tokens the content of each completion has, whatever a processor has left of it."""
+    contents = (of for of in report.sequences if of.channel == "content")
+    return {of.completion: of.confidence.count for of in contents}
+
+
+def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
     """Where each token of the content stands in the answer's bytes, if that is certain."""
     content = [token for token in completion.tokens if token.channel == "content"]
-    aligned = align(content, completion.text) if completion.text else None
+    is_whole = bool(completion.text) and len(content) == count
+    aligned = align(content, completion.text) if is_whole else None
     if aligned is None or aligned.alignment != "exact":
         return []
     return list(zip(aligned.starts, aligned.ends, strict=True))
-
-
-def _is_content(of: TokenLogprob | SequenceConfidence) -> bool:
-    return of.channel == "content"
 
 
 def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_openai import AzureChatOpenAI, ChatOpenAI, OpenAI
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -83,6 +83,8 @@ def handlers(tracers: TracerProvider, meters: MeterProvider) -> None:
         capture_content=None,
         metric_attributes=("langgraph_node",),
         keep=10,
+        labels={"mood": ["good", "bad"]},
+        thresholds={"$.total": 0.9},
     )
     assert_type(handler.reports, tuple[CallReport, ...])
     assert_type(handler.trees, tuple[TreeReport, ...])
@@ -93,15 +95,18 @@ def handlers(tracers: TracerProvider, meters: MeterProvider) -> None:
     LogprobsCallbackHandler(token_spans="some")  # type: ignore[arg-type]
     LogprobsCallbackHandler(max_token=1)  # type: ignore[call-arg]
     LogprobsCallbackHandler(keep="1")  # type: ignore[arg-type]
-    with get_logprobs_callback() as collected:
+    with get_logprobs_callback(labels={"mood": ["good"]}) as collected:
         assert_type(collected, LogprobsCallbackHandler)
 
 
-def models(chat: ChatOpenAI, azure: AzureChatOpenAI, completion: OpenAI) -> None:
+def models(
+    chat: ChatOpenAI, azure: AzureChatOpenAI, completion: OpenAI, bound: RunnableBinding[str, str]
+) -> None:
     """`with_logprobs` gives the type it is given."""
     assert_type(with_logprobs(chat), ChatOpenAI)
     assert_type(with_logprobs(azure, top_logprobs=20), AzureChatOpenAI)
     assert_type(with_logprobs(completion, 3), OpenAI)
+    assert_type(with_logprobs(bound), RunnableBinding[str, str])
     tools: Runnable[LanguageModelInput, AIMessage] = with_logprobs(chat).bind_tools([])
     assert_type(tools.invoke(""), AIMessage)
     with_logprobs("gpt-4o-mini")  # type: ignore[type-var]
@@ -116,6 +121,7 @@ def values(report: CallReport, tree: TreeReport, one: TokenLogprob) -> None:
     assert_type(report.tokens, tuple[TokenLogprob, ...])
     assert_type(report.text, str)
     assert_type(report.low, bool)
+    assert_type(report.fields["$.total"].confidence, Confidence)
     assert_type(report.sequences, tuple[SequenceConfidence, ...])
     assert_type(report.call.completions, tuple[Completion, ...])
     assert_type(report.call.metadata, Mapping[str, Any])

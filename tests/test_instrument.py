@@ -1,0 +1,325 @@
+"""One handler for the whole process: by a line of code, or by no code at all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Observed
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+from langgraph.graph import END, START, MessagesState, StateGraph
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from receiver import attributes, receiving
+
+from langchain_logprobs import LogprobsCallbackHandler, SettingsError, instrument, uninstrument
+from langchain_logprobs.testing import ScriptedChatModel, answer
+
+pytestmark = pytest.mark.anyio
+
+MODEL = ScriptedChatModel(answers=[answer("a", "b")])
+
+
+@pytest.fixture
+def handler(observed: Observed) -> Iterator[LogprobsCallbackHandler]:
+    yield instrument(
+        tracer_provider=observed.tracer_provider,
+        meter_provider=observed.meter_provider,
+        keep=99,
+        raise_errors=True,
+    )
+    uninstrument()
+
+
+async def test_every_call_in_every_thread_and_task_is_reported(
+    observed: Observed, handler: LogprobsCallbackHandler
+) -> None:
+    graph = StateGraph(MessagesState)
+    graph.add_node("say", lambda state: {"messages": MODEL.invoke(state["messages"])})
+    graph.add_edge(START, "say")
+    graph.add_edge("say", END)
+    chain = ChatPromptTemplate.from_template("{q}") | MODEL | StrOutputParser()
+
+    MODEL.invoke("")
+    thread = threading.Thread(target=list, args=(chain.stream({"q": ""}),))
+    thread.start()
+    thread.join()
+    await asyncio.gather(chain.ainvoke({"q": ""}), MODEL.ainvoke(""))
+    chain.batch([{"q": ""}] * 2)
+    graph.compile().invoke({"messages": ["?"]})
+
+    handler.flush()
+    assert len(handler.reports) == 7
+    assert {of.text for of in handler.reports} == {"ab"}
+    assert len(observed.spans("chat")) == 7
+
+
+def test_what_is_also_handed_the_handler_is_reported_once(
+    handler: LogprobsCallbackHandler,
+) -> None:
+    MODEL.invoke("", {"callbacks": [handler]})
+    (MODEL | StrOutputParser()).invoke("", {"callbacks": [handler]})
+
+    assert len(handler.reports) == 2
+
+
+def test_another_handler_reports_too(observed: Observed, handler: LogprobsCallbackHandler) -> None:
+    other = observed.handler(keep=9)
+
+    MODEL.invoke("", {"callbacks": [other]})
+
+    assert (len(handler.reports), len(other.reports)) == (1, 1)
+
+
+def test_instrumenting_twice_changes_nothing(
+    handler: LogprobsCallbackHandler, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert instrument() is handler
+    assert not caplog.records
+
+    assert instrument(low_token=0.1) is handler
+
+    assert "change nothing: low_token" in caplog.text
+    MODEL.invoke("")
+    assert len(handler.reports) == 1
+
+
+def test_after_uninstrument_nothing_is_heard_and_it_can_begin_anew(
+    handler: LogprobsCallbackHandler,
+) -> None:
+    chain = ChatPromptTemplate.from_template("{q}") | MODEL
+    stream = chain.stream({"q": ""})
+    next(stream)
+
+    assert uninstrument()
+    assert uninstrument()
+    list(stream)
+    chain.invoke({"q": ""})
+    chain.invoke({"q": ""}, {"callbacks": [handler]})
+
+    (cut,) = handler.reports
+    assert cut.call.outcome == "abandoned"
+    assert handler.is_idle()
+    again = instrument(sinks=[], keep=9)
+    chain.invoke({"q": ""})
+    assert again is not handler
+    assert (len(handler.reports), len(again.reports)) == (1, 1)
+
+
+def test_a_wrong_setting_raises_and_instruments_nothing() -> None:
+    with pytest.raises(SettingsError, match="low_token is 2"):
+        instrument(low_token=2)
+
+    assert uninstrument()
+
+
+class Theirs(BaseCallbackHandler):
+    """Another instrumentation's handler, which comes before ours: it was there first."""
+
+    run_inline = True
+
+    def __init__(self, observed: Observed, scope: str, **attributes: str) -> None:
+        self._tracer = observed.tracer_provider.get_tracer(scope)
+        self._attributes = attributes
+        self._spans: dict[Any, trace.Span] = {}
+
+    def on_chain_start(self, *_: Any, run_id: Any, parent_run_id: Any = None, **__: Any) -> None:
+        self._start("their chain", run_id, parent_run_id)
+
+    def on_chat_model_start(
+        self, *_: Any, run_id: Any, parent_run_id: Any = None, **__: Any
+    ) -> None:
+        self._start("their llm", run_id, parent_run_id).set_attributes(self._attributes)
+
+    def on_chain_end(self, *_: Any, run_id: Any, **__: Any) -> None:
+        self._spans.pop(run_id).end()
+
+    def on_llm_end(self, *_: Any, run_id: Any, **__: Any) -> None:
+        self._spans.pop(run_id).end()
+
+    def _start(self, name: str, run_id: Any, parent_run_id: Any) -> trace.Span:
+        parent = self._spans.get(parent_run_id)
+        context = None if parent is None else trace.set_span_in_context(parent)
+        self._spans[run_id] = self._tracer.start_span(name, context)
+        return self._spans[run_id]
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("lone", [True, False])
+async def test_beside_a_handler_that_comes_first_tokens_hang_under_its_llm_span(
+    observed: Observed, handler: LogprobsCallbackHandler, way: str, *, lone: bool
+) -> None:
+    scope, kind = "opentelemetry.instrumentation.langchain", {"gen_ai.operation.name": "chat"}
+    theirs = Theirs(observed, scope, **kind)
+    chain: Any = (
+        MODEL if lone else ChatPromptTemplate.from_template("{q}") | MODEL | StrOutputParser()
+    )
+    given: Any = "" if lone else {"q": ""}
+    config: Any = {"callbacks": [theirs]}
+
+    match way:
+        case "invoke":
+            chain.invoke(given, config)
+        case "stream":
+            list(chain.stream(given, config))
+        case "ainvoke":
+            await chain.ainvoke(given, config)
+        case _:
+            assert [part async for part in chain.astream(given, config)]
+
+    handler.flush()
+    (llm,) = observed.spans("their llm")
+    assert [of.parent.span_id for of in observed.spans("token")] == [llm.context.span_id] * 2
+    # Their span had ended when the answer was known to us: what it could not be told is beneath it.
+    (summary,) = observed.spans("logprobs")
+    assert summary.parent.span_id == llm.context.span_id
+    assert (summary.attributes or {})["langchain_logprobs.tokens.count"] == 2
+    assert not observed.spans("chat") + observed.spans("invoke_workflow")
+
+
+def test_a_call_made_before_spans_are_watched_finds_its_span_when_that_ends() -> None:
+    observed = Observed()  # a tracer provider that nobody has seen yet
+    handler = observed.handler()
+    theirs = Theirs(observed, "openllmetry", **{"gen_ai.operation.name": "chat"})
+
+    MODEL.invoke("", {"callbacks": [theirs, handler]})
+
+    handler.flush()
+    assert observed.tree() == [["their llm", ["logprobs"], ["token"], ["token"]]]
+    observed.close()
+
+
+class Unhashable(TracerProvider):
+    """A provider that cannot be hashed, such as Logfire's."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_provider_that_cannot_be_hashed_is_as_good_as_any() -> None:
+    observed = Observed()
+    observed.tracer_provider.__class__ = Unhashable
+    handler = observed.handler()
+    theirs = Theirs(observed, "logfire", **{"gen_ai.operation.name": "chat"})
+
+    MODEL.invoke("", {"callbacks": [handler, theirs]})
+
+    handler.flush()
+    assert observed.tree() == [["their llm", ["token"], ["token"]]]
+    observed.close()
+
+
+PROGRAM = """
+from langchain_core.output_parsers import StrOutputParser
+from langchain_logprobs.testing import ScriptedChatModel, answer
+
+model = ScriptedChatModel(answers=[answer(("Syd", -0.5, {"Can": -1.2}), ("ney", -0.1))])
+if FORK:
+    import os
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+print("".join((model | StrOutputParser()).stream("?")))
+"""
+
+
+def run_instrumented(folder: Path, endpoint: str, *, fork: bool = False, **given: str) -> str:
+    """What a program that knows nothing of handlers prints under `opentelemetry-instrument`."""
+    program = folder / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM).replace("FORK", str(fork)))
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_TRACES_EXPORTER": "otlp",
+        "OTEL_METRICS_EXPORTER": "otlp",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_METRIC_EXPORT_INTERVAL": "600000",
+    }
+    ran = subprocess.run(
+        [Path(sys.executable).with_name("opentelemetry-instrument"), sys.executable, program],
+        env={**os.environ, **variables, **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return ran.stdout + ran.stderr
+
+
+def test_a_program_that_knows_nothing_of_us_is_seen(tmp_path: Path) -> None:
+    with receiving() as received:
+        said = run_instrumented(tmp_path, received.endpoint)
+
+    assert said == "Sydney\n"
+    (root,), (llm,) = received.spans("invoke_workflow"), received.spans("chat")
+    tokens = sorted(received.spans("token"), key=lambda of: of.start_time_unix_nano)
+    assert llm.parent_span_id == root.span_id
+    assert [of.parent_span_id for of in tokens] == [llm.span_id] * 2
+    logprobs = [attributes(of)["langchain_logprobs.token.logprob"] for of in tokens]
+    assert logprobs == [-0.5, -0.1]
+    assert "langchain_logprobs.response.uncertainty" in received.metrics()
+
+
+def test_the_environment_sets_what_is_sent(tmp_path: Path) -> None:
+    with receiving() as received:
+        run_instrumented(
+            tmp_path,
+            received.endpoint,
+            LANGCHAIN_LOGPROBS_TOKEN_SPANS="none",
+            OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="SPAN_ONLY",
+        )
+
+    (llm,) = received.spans("chat")
+    assert not received.spans("token")
+    assert attributes(llm)["langchain_logprobs.tokens.texts"] == ["Syd", "ney"]
+
+
+def test_a_wrong_variable_is_said_and_the_program_runs(tmp_path: Path) -> None:
+    with receiving() as received:
+        said = run_instrumented(tmp_path, received.endpoint, LANGCHAIN_LOGPROBS_LOW_TOKEN="often")
+
+    assert said.startswith("Sydney\n")
+    assert "LANGCHAIN_LOGPROBS_LOW_TOKEN is 'often', but takes a probability" in said
+    assert not received.spans()
+
+
+def test_a_child_process_is_seen_as_its_parent_is(tmp_path: Path) -> None:
+    with receiving() as received:
+        said = run_instrumented(tmp_path, received.endpoint, fork=True)
+
+    assert said == "Sydney\nSydney\n"
+    assert len(received.spans("chat")) == 2
+    assert len(received.spans("token")) == 4
+
+
+def test_the_entry_point_can_be_switched_off_by_its_name(tmp_path: Path) -> None:
+    with receiving() as received:
+        run_instrumented(
+            tmp_path,
+            received.endpoint,
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="langchain_logprobs",
+        )
+
+    assert not received.spans()
+
+
+def test_the_instrumentor_installs_and_takes_away_the_same_handler() -> None:
+    from langchain_logprobs.instrumentor import LangchainLogprobsInstrumentor  # noqa: PLC0415
+
+    instrumentor = LangchainLogprobsInstrumentor()
+    instrumentor.instrument(sinks=[], keep=9)
+    handler = instrument()
+    MODEL.invoke("")
+    instrumentor.uninstrument()
+    MODEL.invoke("")
+
+    assert len(handler.reports) == 1
