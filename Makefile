@@ -14,7 +14,7 @@ demo_stamp := .venv-demo/installed-$(subst $(comma),-,$(extras))
 test_stamp := .venv/installed
 
 help: ## what can be made (this)
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 demo: $(demo_stamp) ## watch a real model answer, with its confidence; ARGS="--help" shows how to choose another
 	@.venv-demo/bin/python examples/quickstart.py $(ARGS)
@@ -29,8 +29,10 @@ test: $(test_stamp) ## lint, types, architecture, tests with coverage
 	.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report
 
+include docs/targets.mk tests/matrix/phoenix.mk tests/matrix/prometheus.mk
+
 clean: ## remove the environments and whatever was built or measured
-	rm -rf .venv .venv-demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf .venv .venv-demo .venv-phoenix docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
 $(demo_stamp): pyproject.toml
 	$(call install,.venv-demo,-e ".[$(extras)]",$(demo_help))
