@@ -32,11 +32,13 @@ test: $(test_stamp) ## lint, types, architecture, tests with coverage
 clean: ## remove the environments and whatever was built or measured
 	rm -rf .venv .venv-demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
+include tests/matrix/neighbours.mk
+
 $(demo_stamp): pyproject.toml
 	$(call install,.venv-demo,-e ".[$(extras)]",$(demo_help))
 
 $(test_stamp): pyproject.toml
-	$(call install,.venv,-e ".[openai$(comma)otlp$(comma)cli$(comma)local]" --group lint --group test,)
+	$(call install,.venv,-e ".[openai$(comma)otlp$(comma)cli$(comma)local$(comma)instrument]" --group lint --group test,)
 
 define no_python
 Python 3.11 or newer is needed, and none was found. Install one, or name it: make PYTHON=/path/to/python3
