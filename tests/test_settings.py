@@ -58,7 +58,9 @@ WRONG: list[tuple[str, Any]] = [
     ("idle_timeout", math.nan),
     ("idle_timeout", math.inf),
     ("idle_timeout", "600"),
-    ("openinference", "phoenix"),
+    ("store", 7),
+    ("store", ""),
+    ("openinference", "yes"),
     ("raise_errors", None),
 ]
 RIGHT: list[tuple[str, Any]] = [
@@ -75,6 +77,8 @@ RIGHT: list[tuple[str, Any]] = [
     ("max_tokens", 1),
     ("max_pending_spans", 0),
     ("idle_timeout", 0.1),
+    ("store", "runs.db"),
+    ("store", None),
     ("openinference", True),
     ("raise_errors", True),
 ]
@@ -96,7 +100,9 @@ TEXTS: list[tuple[str, str, Any]] = [
     ("max_tokens", "10", 10),
     ("max_pending_spans", "0", 0),
     ("idle_timeout", "1.5", 1.5),
-    ("openinference", "yes", True),
+    ("store", "runs.db", "runs.db"),
+    ("store", "None", None),
+    ("openinference", "true", True),
     ("raise_errors", "on", True),
 ]
 
