@@ -81,6 +81,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     Raises:
         SettingsError: A setting has a value it cannot have.
+        StoreError: The `store` asked for cannot be one.
 
     .. versionadded:: 0.1.0
     """
@@ -113,7 +114,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
                     tracer_provider=tracer_provider,
                     meter_provider=meter_provider,
                     options=_options(self.settings),
-                )
+                ),
+                *_stores(self.settings.store),
             ]
         self._delivery = Delivery(
             self.settings,
@@ -161,6 +163,12 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def is_idle(self) -> bool:
         """Whether nothing is under way: no run is held in memory."""
         return not len(self._capture)
+
+    def _repr_html_(self) -> str:
+        """The reports it keeps, one a row: what a notebook shows."""
+        from langchain_logprobs.core.html import calls_html  # noqa: PLC0415 - only notebooks need it
+
+        return calls_html(self.reports)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until what is under way is sent, `timeout` seconds at most; whether it is."""
@@ -374,6 +382,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         return report
 
 
+def _stores(path: str | None) -> list[Sink]:
+    if path is None:
+        return []
+    from langchain_logprobs.store import store_at  # noqa: PLC0415 - for who asks for one
+
+    return [store_at(path)]
+
+
 def _open_call(
     operation: Literal["chat", "text_completion"],
     serialized: Mapping[str, Any],
@@ -392,7 +408,7 @@ def _open_call(
         model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
-        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
         # Of several prompts to a completion model, the first run is handed the usage of all.
         shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
         metadata=dict(metadata),
@@ -445,4 +461,5 @@ def _options(settings: Settings) -> Options:
         metric_attributes=settings.metric_attributes,
         metric_fields=settings.metric_fields,
         max_pending_spans=settings.max_pending_spans,
+        openinference=settings.openinference,
     )

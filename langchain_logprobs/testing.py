@@ -51,7 +51,7 @@ class Answer:
 
     Attributes:
         tokens: What it says, token by token.
-        tool_calls: Tools it calls, as LangChain's `ToolCall`s.
+        tool_calls: Tools it calls, each a LangChain `ToolCall`.
         chunks: How many tokens each chunk of a stream holds, the last number repeating.
         pause: Seconds before each chunk of a stream; before the whole answer otherwise.
         error: Raised once the tokens are out.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
 from typing import Any, TypedDict
 from uuid import UUID
 
 import pytest
-from conftest import Observed
+from conftest import Observed, until
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
@@ -39,15 +38,6 @@ def a_chain(**others: Any) -> Runnable[Any, Any]:
 
 def texts(report: CallReport) -> list[str]:
     return [of.text for of in report.tokens]
-
-
-async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
-    """Waits until something holds; fails if it does not in time."""
-    for _ in range(int(seconds / 0.01)):
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"not within {seconds} s")
 
 
 def only(handler: LogprobsCallbackHandler) -> CallReport:
@@ -175,7 +165,8 @@ def test_chunks_that_cannot_be_merged_are_reported_at_the_chains_end(observed: O
         list(chain.stream({"q": ""}, {"callbacks": [handler]}))
 
     report = only(handler)
-    assert (report.call.outcome, report.unavailable, report.text) == ("error", "unreadable", "abc")
+    assert (report.call.outcome, report.unavailable, report.text) == ("error", None, "abc")
+    assert [of.logprob for of in report.tokens] == [-0.1, -0.2]
 
 
 class State(TypedDict):

@@ -136,6 +136,12 @@ class CallReport:
         """The first completion's text."""
         return self.call.completions[0].text if self.call.completions else ""
 
+    def _repr_html_(self) -> str:
+        """The answer as a heat map: what a notebook shows."""
+        from langchain_logprobs.core.html import call_html  # noqa: PLC0415 - only notebooks need it
+
+        return call_html(self)
+
     @property
     def lowest_field(self) -> FieldConfidence | None:
         """The value, or the tool's argument, that the model was least sure of."""

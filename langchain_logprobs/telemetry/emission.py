@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,21 +12,21 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 
 from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.telemetry import direct, names
+from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.metrics import Metrics
 from langchain_logprobs.telemetry.pace import SLICE, Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
     Options,
     TokenSpan,
     token_attributes,
+    token_name,
     token_spans,
 )
 
 WAIT = 0.01
 """Seconds between two looks at a queue that is full."""
 
-Emit = Callable[[Mapping[str, Any], int, int], None]
-"""Emits a token span of these attributes, from and to these times."""
+Emit = Callable[[TokenSpan], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Emission:
                 time.sleep(WAIT)
                 yield 0
             for span in batch:
-                emit(self._attributes(span), span.start_ns, span.end_ns)
+                emit(span)
             self._count(pace, len(batch))
             yield len(batch)
 
@@ -76,16 +76,22 @@ class Emission:
 
     def _emit_example(self, span: TokenSpan) -> Emit:
         """Emits the first span the usual way; how to emit those that are like it."""
-        example = self._started(self._attributes(span), span.start_ns)
+        example = self._started(span)
         example.end(span.end_ns)
+        if self.options.openinference:  # those made directly have one name
+            return self._start_and_end
         made = direct.like(example, self.tracer)
-        return self._start_and_end if made is None else made.emit
+        if made is None:
+            return self._start_and_end
+        return lambda span: made.emit(self._attributes(span), span.start_ns, span.end_ns)
 
-    def _start_and_end(self, attributes: Mapping[str, Any], start_ns: int, end_ns: int) -> None:
-        self._started(attributes, start_ns).end(end_ns)
+    def _start_and_end(self, span: TokenSpan) -> None:
+        self._started(span).end(span.end_ns)
 
-    def _started(self, attributes: Mapping[str, Any], start_ns: int) -> trace.Span:
-        parent = trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context())
+    def _started(self, span: TokenSpan) -> trace.Span:
         return self.tracer.start_span(
-            names.TOKEN_SPAN, context=parent, attributes=attributes, start_time=start_ns
+            token_name(span, self.options),
+            context=trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context()),
+            attributes=self._attributes(span),
+            start_time=span.start_ns,
         )

@@ -27,6 +27,7 @@ from langchain_logprobs.telemetry.spans import (
     call_attributes,
     count_token_spans,
     model_attributes,
+    openinference_attributes,
     tree_attributes,
 )
 from langchain_logprobs.telemetry.worker import SHARED, Job, Worker, flush_at_exit
@@ -130,6 +131,7 @@ class OpenTelemetrySink:
         count, omitted = count_token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
         if link.span is None:
+            attributes |= openinference_attributes("LLM", report.text, self._options)
             span = self._own_span(report.call, attributes, link.context)
         else:
             span = link.span
@@ -190,6 +192,7 @@ class OpenTelemetrySink:
                 names.OPERATION: names.WORKFLOW_OPERATION,
                 names.WORKFLOW_NAME: name,
                 names.RUN_ID: str(call.root_run_id),
+                **openinference_attributes("CHAIN", None, self._options),
             },
             start_time=call.root_started_ns,
         )

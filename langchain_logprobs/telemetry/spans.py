@@ -39,6 +39,7 @@ class Options:
     metric_attributes: tuple[str, ...] = ()
     metric_fields: tuple[str, ...] = ()
     max_pending_spans: int = 100_000
+    openinference: bool = False
 
 
 class TokenSpan(NamedTuple):
@@ -98,6 +99,28 @@ def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
     return chosen
 
 
+def token_name(span: TokenSpan, options: Options) -> str:
+    """What a token span is called: always the same, unless people are to read it in a tree."""
+    if not options.openinference:
+        return names.TOKEN_SPAN
+    label = names.TOKEN_SPAN if span.text is None else repr(span.text)
+    probability = span.measures.probability
+    return label if probability is None else f"{label} {probability:.2f}"
+
+
+def openinference_attributes(
+    kind: Literal["LLM", "CHAIN"], text: str | None, options: Options
+) -> Attributes:
+    """What Phoenix shows of a span: its kind, and its text where content may be sent."""
+    if not options.openinference:
+        return {}
+    known: Attributes = {names.OPENINFERENCE_KIND: kind}
+    if options.capture_content and text:
+        known[names.OPENINFERENCE_OUTPUT] = text
+        known[names.OPENINFERENCE_OUTPUT_TYPE] = "text/plain"
+    return known
+
+
 def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
     """The attributes of a token span."""
     token, of = span.token, span.measures
@@ -121,6 +144,8 @@ def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Att
             names.TOKEN_TEXT: span.text,
         }
     )
+    if options.openinference:
+        known |= openinference_attributes("CHAIN", span.text, options)
     if options.capture_content and token.candidates:
         known[names.TOKEN_CANDIDATES] = tuple([of.text for of in token.candidates])
         known[names.TOKEN_CANDIDATE_LOGPROBS] = tuple([of.logprob for of in token.candidates])
