@@ -1,6 +1,6 @@
 """A million tokens over 10,000 calls in one process: does memory stay flat?
 
-    python -m benchmarks.soak --calls 10000 --tokens 100
+python -m benchmarks.soak --calls 10000 --tokens 100
 """
 
 from __future__ import annotations
@@ -60,9 +60,8 @@ def soaked(calls: int, tokens: int) -> list[dict[str, object]]:
             for chunk in stream:
                 run.on_llm_new_token(chunk.text, chunk=chunk)
             run.on_llm_end(None)  # type: ignore[arg-type]
-            if not call % 50:
+            if not call % 50 or call == calls // 10 - 1:
                 handler.flush()
-        handler.flush()
         gc.collect()
         rows.append(
             {
