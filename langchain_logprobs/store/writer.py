@@ -124,7 +124,7 @@ class Store:
 
     def __call__(self, report: Report) -> None:
         """Takes a report; it is written soon."""
-        tokens = _tokens(report)
+        tokens = rows.weight(report)
         with self._changed:
             if self._queue and self._pending_tokens + tokens > self._max_pending:
                 self._dropped += 1
@@ -315,7 +315,7 @@ class Store:
         with self._changed:
             for report in batch:
                 self._queue.popleft()
-                self._pending_tokens -= _tokens(report)
+                self._pending_tokens -= rows.weight(report)
             self._unwritten -= len(batch)
             self._dropped += unreadable
             self._dropped_noted += noted
@@ -371,13 +371,6 @@ _STORES: WeakSet[Store] = WeakSet()
 _OPENED: dict[Path, Store] = {}
 _OPENING = threading.Lock()
 _PARENTS: list[sqlite3.Connection | None] = []
-
-
-def _tokens(report: Report) -> int:
-    """How much room a report takes while it waits. A tree's calls are held anyway."""
-    if isinstance(report, TreeReport):
-        return 1 + len(report.calls)
-    return 1 + sum(len(completion.tokens) for completion in report.call.completions)
 
 
 def _after_fork() -> None:
