@@ -27,8 +27,6 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # The fields of a value are listed once, where its docstring tells them.
 python_use_unqualified_type_names = True
 
-# Pages that are not there yet.
-suppress_warnings = ["toc.empty_glob"]
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "langchain_logprobs.providers._Model"),  # A type variable.

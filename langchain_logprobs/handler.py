@@ -25,6 +25,7 @@ from langchain_logprobs.core.report import (
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.delivery import Delivery
+from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.settings import (
     Settings,
     SettingsArguments,
@@ -65,6 +66,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         processors: Applied to every report, in order, before any sink or hook sees it.
         sinks: Where reports go instead of OpenTelemetry; include an `OpenTelemetrySink` to have
             both. A sink may also have the methods of `CallWatcher`.
+        emitters: Also say the confidence of each call in another back end's words; see `Emitter`.
         shapes: Payload readers to try before the package's own.
         on_report: Is handed the `CallReport` of every call.
         on_low_confidence: Is handed the `CallReport` of calls whose confidence is under
@@ -96,6 +98,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         meter_provider: MeterProvider | None = None,
         processors: Iterable[Processor] = (),
         sinks: Iterable[Sink] | None = None,
+        emitters: Iterable[Emitter] = (),
         shapes: Iterable[Shape] = (),
         on_report: Callable[[CallReport], object] | None = None,
         on_low_confidence: Callable[[CallReport], object] | None = None,
@@ -117,10 +120,11 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
                 ),
                 *_stores(self.settings.store),
             ]
+        sinks = list(sinks)
         self._delivery = Delivery(
             self.settings,
             processors=processors,
-            sinks=sinks,
+            sinks=[*sinks, *as_sinks(emitters, sinks)],
             on_report=on_report,
             on_low_confidence=on_low_confidence,
             meter_provider=meter_provider,
@@ -128,7 +132,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self._capture = Capture(
             max_open_calls=self.settings.max_open_calls, max_tokens=self.settings.max_tokens
         )
-        self._open_call = self._capture.call
+        self._open_calls = self._capture.calls
         self._max_tokens = self.settings.max_tokens
         self._max_events = self._max_tokens + _CHUNKS_WITHOUT_TOKENS
         self._shapes = (*map(self._delivery.guarded_shape, shapes), *SHAPES)
@@ -210,16 +214,16 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         run_id: UUID,
         logprobs: object = None,
         log_probs: object = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002 - not even deleted: this is run for every token
     ) -> None:
         """Notes what it is handed, by reference; reads nothing and decides nothing."""
-        del kwargs
-        call = self._open_call(run_id)
+        call = self._open_calls.get(run_id)
         if call is None:  # late: the call was reported already
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
-        if len(call.events) < self._max_events:
-            call.events.append(event)
+        events = call.events
+        if len(events) < self._max_events:
+            events.append(event)
         else:
             call.overflow += len(event_tokens(event, self._shapes))
         if self._on_token is not None:
@@ -408,7 +412,7 @@ def _open_call(
         model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
-        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
         # Of several prompts to a completion model, the first run is handed the usage of all.
         shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
         metadata=dict(metadata),

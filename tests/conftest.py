@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +104,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(("LANGCHAIN_LOGPROBS_", "OTEL_", "OPENINFERENCE_", "TRACELOOP_")):
             monkeypatch.delenv(name)
+
+
+async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Waits until something holds; fails if it does not in time."""
+    for _ in range(int(seconds / 0.01)):
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"not within {seconds} s")
 
 
 def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:

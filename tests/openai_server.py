@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,13 +41,11 @@ def serving(*, delay: float = 0.0) -> Iterator[Served]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             asked = json.loads(body)
             served.requests.append((self.path, asked))
-            if asked["model"] == "fails":
-                self._send(500, {"error": {"message": "It fails.", "type": "server_error"}})
-            elif asked.get("stream"):
+            if asked.get("stream") and asked["model"] != "fails":
                 self._send_events(asked)
             else:
                 time.sleep(delay)
-                self._send(200, _answer(self.path, asked))
+                self._send(*_answer(self.path, asked))
 
         def _send(self, status: int, body: object) -> None:
             text = json.dumps(body).encode()
@@ -60,15 +58,18 @@ def serving(*, delay: float = 0.0) -> Iterator[Served]:
         def _send_events(self, asked: Any) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
             self._end_headers()
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # one of both may have gone
                 for event in _events(self.path, asked):
                     time.sleep(delay)
-                    self.wfile.write(b"data: " + json.dumps(event).encode() + b"\n\n")
-                    self.wfile.flush()
-                self.wfile.write(b"data: [DONE]\n\n")
-            except (BrokenPipeError, ConnectionResetError):
-                """The client has gone."""
+                    self._send_chunk(f"data: {json.dumps(event)}\n\n".encode())
+                self._send_chunk(b"data: [DONE]\n\n")
+                self._send_chunk(b"")
+
+        def _send_chunk(self, data: bytes) -> None:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.wfile.flush()
 
         def _end_headers(self) -> None:
             # Clients keep connections, and a connection cannot outlive its event loop.
@@ -111,13 +112,15 @@ def _question(asked: Mapping[str, Any]) -> str:
     return text or "nothing"
 
 
-def _answer(path: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(path: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    if asked["model"] == "fails":
+        return 500, {"error": {"message": "It fails.", "type": "server_error"}}
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
     made = {**_MADE, "model": asked["model"], "usage": usage}
     if path.endswith("/completions") and "chat" not in path:
-        return {**made, "object": "text_completion", "choices": list(_texts(asked))}
+        return 200, {**made, "object": "text_completion", "choices": list(_texts(asked))}
     choices = [_choice(asked, index) for index in range(asked.get("n") or 1)]
-    return {**made, "object": "chat.completion", "choices": choices}
+    return 200, {**made, "object": "chat.completion", "choices": choices}
 
 
 def _texts(asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

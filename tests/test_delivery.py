@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from conftest import Observed
+from langchain_core.output_parsers import StrOutputParser
 from opentelemetry.metrics import NoOpMeterProvider
 
 from langchain_logprobs import (
@@ -54,6 +55,11 @@ class Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
+
+
+def run_chain(handler: LogprobsCallbackHandler) -> None:
+    model = ScriptedChatModel(answers=[answer("a")])
+    (model | StrOutputParser()).invoke("", {"callbacks": [handler]})
 
 
 @pytest.fixture
@@ -211,9 +217,10 @@ def test_a_dropped_report_reaches_nobody_and_its_watchers_are_told_that_it_is_do
         processors=[drop], sinks=[watcher], on_report=hooked.append, keep=2
     )
 
-    (ScriptedChatModel(answers=[answer("a")]) | str).invoke("", {"callbacks": [handler]})
+    run_chain(handler)
 
-    assert watcher.told == ["call_started", "call_finished", "tree_finished"]
+    told = ["run_started", "call_started", "call_finished", "tree_finished"]
+    assert list(dict.fromkeys(watcher.told)) == told
     assert (hooked, handler.reports, handler.trees) == ([], (), ())
 
 
@@ -295,6 +302,10 @@ class Watcher:
     def __call__(self, report: Report) -> None:
         self.tell(type(report).__name__)
 
+    def run_started(self, run_id: UUID) -> None:
+        del run_id
+        self.tell("run_started")
+
     def call_started(self, run_id: UUID) -> None:
         del run_id
         self.tell("call_started")
@@ -318,19 +329,21 @@ def test_a_watcher_is_told_in_order_even_if_it_fails_each_time(
     watcher = Watcher(failing=failing)
     handler = observed.handler(sinks=[watcher], raise_errors=False)
 
-    (ScriptedChatModel(answers=[answer("a")]) | str).invoke("", {"callbacks": [handler]})
+    run_chain(handler)
     handler.after_fork()
 
     assert isinstance(watcher, CallWatcher)
     assert watcher.told == [
+        "run_started",  # the chain
         "call_started",
         "CallReport",
         "call_finished",
+        "run_started",  # what follows the model
         "TreeReport",
         "tree_finished",
         "after_fork",
     ]
-    assert observed.total(ERRORS, where="sink") == (6 if failing else 0)
+    assert observed.total(ERRORS, where="sink") == (8 if failing else 0)
 
 
 def test_a_run_without_model_calls_is_no_tree_but_is_told_of() -> None:
@@ -428,7 +441,7 @@ def a_delivery(**given: Any) -> Delivery:
     ("reason", "way_out"),
     [
         ("not_sent", "drop them without a word"),
-        ("dropped_by_langchain", "use_responses_api=False"),
+        ("dropped_by_langchain", "patches.openai_responses"),
         ("unreadable", "shapes="),
         ("choices_interleaved", "n=1"),
     ],

@@ -98,6 +98,27 @@ def test_a_slow_exporter_loses_no_token_span_and_evicts_none_of_the_application(
     assert ground.counts() == {"emitted": TOKENS}
 
 
+def test_flush_ends_in_time_though_the_application_goes_on_starting_spans() -> None:
+    ground, over = Ground(Exporter(0.05), 100), threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.001):
+            ground.provider.get_tracer("application").start_span("work").end()
+
+    application = threading.Thread(target=work)
+    application.start()
+    ground.call()
+    started = time.monotonic()
+    ground.handler.flush(0.5)
+    seconds = time.monotonic() - started
+    over.set()
+    application.join()
+    ground.provider.shutdown()
+
+    assert seconds < 5
+    assert ground.exporter.names["token"] == 100
+
+
 def test_an_exporter_that_is_down_for_a_while_loses_nothing() -> None:
     ground = Ground(Exporter(), 3000)
     ground.exporter.up.clear()

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import asdict, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -159,6 +160,12 @@ def test_redaction_keeps_apart_what_was_apart_and_together_what_was_together() -
     assert [of.text for of in masked.candidates] == [MASK, f"{MASK}1", f"{MASK}1"]
 
 
+def test_parameters_that_are_no_dict_go_whole() -> None:
+    report = a_report(parameters=MappingProxyType({"stop": "secret", "n": 2}))
+
+    assert processed(redact(), report).call.parameters == {}
+
+
 def test_an_answer_without_text_stays_without() -> None:
     assert processed(redact(), a_report()).text == ""
 
@@ -224,7 +231,7 @@ def test_tool_calls_are_searched_key_value_and_number() -> None:
         ("by_value", {"who": {"is": ["x", "my 123-45 number"]}}),
         ("by_key", {"123-45": 1}),
         ("by_number", {"is": 77}),
-        ("harmless", {"is": "nothing"}),
+        ("harmless", {"is": ["nothing", "at", "all"]}),
     )
     report = a_report(said={"text": "", "tool_calls": calls})
 
@@ -235,7 +242,7 @@ def test_tool_calls_are_searched_key_value_and_number() -> None:
         ("by_value", {}),
         ("by_key", {}),
         ("by_number", {}),
-        ("harmless", {"is": "nothing"}),
+        ("harmless", {"is": ["nothing", "at", "all"]}),
     )
 
 

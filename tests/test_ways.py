@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict
 
 import pytest
-from conftest import Observed
+from conftest import Observed, until
 from langchain.agents import create_agent
 from langchain_core.messages import ToolCall
 from langchain_core.output_parsers import StrOutputParser
@@ -17,7 +17,13 @@ from langgraph.graph import END, START, StateGraph
 from langchain_logprobs import CallReport
 from langchain_logprobs.testing import Answer, ScriptedChatModel, answer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    # Ways that LangChain is giving up, or is not yet sure of, are ways all the same.
+    pytest.mark.filterwarnings("ignore:astream_events version='v1' is deprecated"),
+    pytest.mark.filterwarnings("ignore:.*in beta"),
+    pytest.mark.filterwarnings("ignore:The v3 streaming protocol"),
+]
 
 SAID = answer(
     ("Syd", -0.6, {"Syd": -0.6, "Can": -1.2}),
@@ -67,7 +73,35 @@ async def abatch(runnable: Runnable[Any, Any], given: Any, config: RunnableConfi
     return 3
 
 
-WAYS: list[Way] = [invoke, ainvoke, stream, astream, astream_events_v2, batch, abatch]
+async def astream_events_v1(
+    runnable: Runnable[Any, Any], given: Any, config: RunnableConfig
+) -> int:
+    async for _ in runnable.astream_events(given, config, version="v1"):
+        pass
+    return 1
+
+
+WAYS: list[Way] = [
+    invoke,
+    ainvoke,
+    stream,
+    astream,
+    astream_events_v1,
+    astream_events_v2,
+    batch,
+    abatch,
+]
+
+
+async def stream_events_v3(runnable: Any, given: Any, config: RunnableConfig) -> int:
+    list(runnable.stream_events(given, config, version="v3"))
+    return 1
+
+
+async def astream_events_v3(runnable: Any, given: Any, config: RunnableConfig) -> int:
+    async for _ in await runnable.astream_events(given, config, version="v3"):
+        pass
+    return 1
 
 
 def a_model(*answers: Answer) -> tuple[Runnable[Any, Any], Any]:
@@ -102,6 +136,26 @@ def an_async_graph() -> tuple[Runnable[Any, Any], Any]:
     return _graph(ask), {"question": "Capital of Australia?"}
 
 
+def a_graph_with_branches() -> tuple[Runnable[Any, Any], Any]:
+    """Two nodes at once; one of them is a graph itself."""
+    graph = StateGraph(Both)
+    for name, node in {"left": a_graph()[0], "right": a_graph()[0]}.items():
+        graph.add_node(name, _inside(name, node))
+        graph.add_edge(START, name)
+        graph.add_edge(name, END)
+    return graph.compile(), {"question": "Capital of Australia?"}
+
+
+class Both(TypedDict):
+    question: str
+    left: str
+    right: str
+
+
+def _inside(name: str, node: Runnable[Any, Any]) -> Any:
+    return lambda state: {name: node.invoke({"question": state["question"]})["answer"]}
+
+
 def _graph(node: Any) -> Runnable[Any, Any]:
     graph = StateGraph(State)
     graph.add_node("ask", node)
@@ -127,6 +181,76 @@ async def test_every_way_of_calling_gives_the_same_report(
     assert observed.total("langchain_logprobs.responses") == calls
     assert observed.total("langchain_logprobs.tokens") == 3 * calls
     assert observed.total("langchain_logprobs.token_spans", result="emitted") == 3 * calls
+    assert handler.is_idle()
+
+
+@pytest.mark.parametrize("way", [stream_events_v3, astream_events_v3])
+@pytest.mark.parametrize("subject", [a_model, a_graph])
+async def test_the_v3_protocol_gives_the_same_report_though_its_end_has_one_token(
+    observed: Observed, subject: Callable[[], Any], way: Way
+) -> None:
+    runnable, given = subject()
+    handler = observed.handler(keep=10)
+
+    await way(runnable, given, {"callbacks": [handler]})
+    await until(handler.is_idle)  # the model's run ends in a task of its own, after its events
+
+    handler.flush()
+    (report,) = handler.reports
+    assert essence(report) == essence_of(SAID)
+    assert report.call.source == "stream"
+    assert llm_trees(observed) == [["chat scripted-1", ["token"], ["token"], ["token"]]]
+    assert handler.is_idle()
+
+
+MODES = ["values", "updates", "messages", "custom", "debug", "tasks", "checkpoints"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_every_stream_mode_of_a_graph_gives_the_same_report(
+    observed: Observed, mode: Any
+) -> None:
+    handler = observed.handler(keep=10)
+    config: RunnableConfig = {"callbacks": [handler]}
+
+    for graph, given in (a_graph(), an_async_graph()):
+        async for _ in graph.astream(given, config, stream_mode=mode):
+            pass
+    graph, given = a_graph()
+    list(graph.stream(given, config, stream_mode=mode))
+
+    handler.flush()
+    assert [essence(of) for of in handler.reports] == [essence_of(SAID)] * 3
+    assert {of.call.source for of in handler.reports} == {"stream" if mode == "messages" else "end"}
+    assert len(llm_trees(observed)) == 3
+    assert handler.is_idle()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_parallel_nodes_and_graphs_inside_belong_to_one_tree(
+    observed: Observed, way: Way
+) -> None:
+    graph, given = a_graph_with_branches()
+    handler = observed.handler(keep=10)
+
+    runs = await way(graph, given, {"callbacks": [handler]})
+
+    handler.flush()
+    call = ["chat scripted-1", ["token"], ["token"], ["token"]]
+    assert observed.tree() == [["invoke_workflow LangGraph", call, call]] * runs
+    assert [len(of.calls) for of in handler.trees] == [2] * runs
+    assert handler.is_idle()
+
+
+def test_generate_with_several_prompts_reports_each(observed: Observed) -> None:
+    words = [answer("one"), answer("two"), answer("three")]
+    handler = observed.handler(keep=10)
+
+    ScriptedChatModel(answers=words).generate([[], [], []], callbacks=[handler])
+
+    handler.flush()
+    assert [of.text for of in handler.reports] == ["one", "two", "three"]
+    assert observed.tree() == [["chat scripted-1", ["token"]]] * 3
     assert handler.is_idle()
 
 

@@ -182,12 +182,6 @@ def test_a_model_that_is_not_known_raises_with_its_kind_and_a_way_out(unsupporte
     assert isinstance(raised.value, TypeError)
 
 
-@pytest.mark.parametrize("given", [{"use_responses_api": True}, {"output_version": "responses/v1"}])
-def test_a_model_of_the_responses_api_raises_with_the_way_out(given: Any) -> None:
-    with pytest.raises(LogprobsUnsupportedError, match="use_responses_api=False"):
-        with_logprobs(chat(**given))
-
-
 def test_a_package_that_is_not_imported_is_not_imported_for_it() -> None:
     code = (
         "import sys; from langchain_logprobs import with_logprobs\n"

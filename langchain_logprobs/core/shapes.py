@@ -131,7 +131,10 @@ def tokens_at(
     at_ns: int, payload: object, shapes: Sequence[Shape] = SHAPES
 ) -> tuple[TokenLogprob, ...] | None:
     """What `read_tokens` gives, with the time at which it arrived."""
-    plain = _plain_tokens(payload, at_ns) if shapes[0] is SHAPES[0] else None
+    try:
+        plain = _plain_tokens(payload, at_ns) if shapes[0] is SHAPES[0] else None
+    except Exception:  # noqa: BLE001 - as in `read_tokens`, which is asked next
+        plain = None
     if plain is not None:
         return plain
     tokens = read_tokens(payload, shapes)
@@ -214,7 +217,7 @@ def _plain_candidates(top: Sequence[Any]) -> tuple[Candidate, ...] | None:
             text, logprob, raw = entry["token"], entry["logprob"], entry["bytes"]
             if type(text) is not str or type(logprob) is not float or type(raw) is not list:
                 return None
-            if not CENSORED < logprob <= before or "\\x" in text:
+            if not (raw and CENSORED < logprob <= before) or "\\x" in text:
                 return None
             before, raw = logprob, bytes(raw)
             known.add(raw)

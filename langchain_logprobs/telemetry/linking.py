@@ -47,6 +47,10 @@ _KINDS = {
 """Attributes that tell a span's kind, and the kinds that are an LLM call."""
 
 
+_UNDECIDED = '"UNKNOWN"'
+"""What MLflow has a span say of its kind until it is told."""
+
+
 @dataclass(slots=True, eq=False)
 class Link:
     """Where the spans of one call belong.
@@ -150,7 +154,11 @@ def is_llm_span(span: object) -> bool:
 def _says_llm(span: ReadableSpan) -> bool | None:
     """Whether its attributes say that it is an LLM span; `None` if they say nothing."""
     attributes = span.attributes or {}
-    kinds = [attributes[name] in of for name, of in _KINDS.items() if name in attributes]
+    kinds = [
+        attributes[name] in of
+        for name, of in _KINDS.items()
+        if attributes.get(name, _UNDECIDED) != _UNDECIDED
+    ]
     return any(kinds) if kinds else None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
@@ -63,7 +65,12 @@ class OpenTelemetrySink:
         self._worker = worker
         self._links: dict[UUID, Link] = {}
         self._roots: dict[UUID, trace.Span] = {}
+        self._written: dict[UUID, trace.SpanContext] = {}
         self._lock = threading.Lock()
+
+    def span_of(self, run_id: UUID) -> trace.SpanContext | None:
+        """Where the LLM span of a call is whose report is just being handed on."""
+        return self._written.get(run_id)
 
     @property
     def metrics(self) -> Metrics:
@@ -81,6 +88,7 @@ class OpenTelemetrySink:
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
+        self._written.pop(run_id, None)
         link = self._links.pop(run_id, None)
         if link is not None:
             link.closed = True
@@ -97,12 +105,14 @@ class OpenTelemetrySink:
         self._lock = threading.Lock()
         self._links.clear()
         self._roots.clear()
+        self._written.clear()
 
     def flush(self, timeout: float) -> bool:
         """Waits until the token spans are sent, `timeout` seconds at most; whether they are."""
+        until = time.monotonic() + timeout
         sent = self._worker.flush(timeout)
         flush = getattr(self._provider, "force_flush", None)
-        return sent and (flush is None or bool(flush(int(timeout * 1000))))
+        return sent and (flush is None or _in_time(flush, until - time.monotonic()))
 
     def __call__(self, report: Report) -> None:
         """Writes a report."""
@@ -136,6 +146,7 @@ class OpenTelemetrySink:
                 span.set_attributes(attributes)
             elif span.get_span_context().trace_flags.sampled:
                 self._summarize(report.call, attributes, span)
+        self._written[report.call.run_id] = span.get_span_context()
         context = trace.set_span_in_context(span, Context())
         self.metrics.record_call(
             report,
@@ -240,6 +251,16 @@ def _version() -> str | None:
         return version("langchain-logprobs")
     except PackageNotFoundError:  # run from a folder, or frozen into an executable
         return None
+
+
+def _in_time(flush: Callable[[int], object], timeout: float) -> bool:
+    """Whether a provider is flushed in time: it goes on for as long as anybody starts spans."""
+    done: list[object] = []
+    timeout = max(0.0, timeout)
+    thread = threading.Thread(target=lambda: done.append(flush(int(timeout * 1000))), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return bool(done and done[0])
 
 
 def _lose(metrics: Metrics, count: int) -> None:

@@ -184,6 +184,8 @@ def judge(subject: Subject, spans: Sequence[Span], without: Sequence[Span]) -> C
     if cell.aggregates + cell.summaries != cell.calls:
         cell.wrong.append(f"confidence {cell.aggregates} + {cell.summaries} times")
     cell.wrong += _doubled(subject, spans)
+    if not essence(without):
+        cell.wrong.append("it made no spans itself")
     if (ours := essence(spans)) != (theirs := essence(without)):
         lost, new = theirs - ours, ours - theirs
         cell.wrong.append(f"their output changed: {list(lost)[:1]} -> {list(new)[:1]}")
@@ -292,7 +294,7 @@ def _tokens(cells: Mapping[str, Cell], wrong: Sequence[str]) -> str:
 
 def _say_what_is_wrong(name: str, mode: str, cells: Mapping[str, Cell]) -> int:
     wrong = [(cell, text) for cell, of in cells.items() for text in of.wrong]
-    for cell, text in wrong:
+    for cell, text in wrong[:20]:
         print(f"{name} {mode} {cell}: {text}")
     return len(wrong)
 

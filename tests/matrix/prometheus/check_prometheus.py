@@ -35,6 +35,7 @@ from langchain_logprobs.testing import Answer, ScriptedChatModel, answer
 HERE = Path(__file__).parent
 DASHBOARDS = HERE.parents[2] / "langchain_logprobs" / "dashboards"
 RULES = DASHBOARDS / "alerts.yml"
+EXAMPLE = HERE.parents[2] / "examples" / "observability"
 CONFIDENCE = json.loads((DASHBOARDS / "confidence.json").read_text())
 QUARTER = 15 * 60
 HOUR, WEEK = 3600, 7 * 24 * 3600
@@ -146,6 +147,13 @@ def prometheus(
 
 def test_the_rules_are_rules() -> None:
     _run("promtool", "check", "rules", str(RULES))
+
+
+def test_the_example_is_a_configuration(tmp_path: Path) -> None:
+    for path in (RULES, EXAMPLE / "prometheus.yml"):
+        shutil.copy(path, tmp_path)
+
+    _run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
 
 
 def test_each_alert_fires_at_a_fall_and_not_at_a_false_alarm() -> None:
