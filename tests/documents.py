@@ -9,15 +9,10 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.scanner import step
-
-# A deadline measures how busy the machine is.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 
 NUMBERS = [
     "0",
