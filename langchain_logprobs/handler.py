@@ -25,6 +25,7 @@ from langchain_logprobs.core.report import (
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.delivery import Delivery
+from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.settings import (
     Settings,
     SettingsArguments,
@@ -65,6 +66,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         processors: Applied to every report, in order, before any sink or hook sees it.
         sinks: Where reports go instead of OpenTelemetry; include an `OpenTelemetrySink` to have
             both. A sink may also have the methods of `CallWatcher`.
+        emitters: Also say the confidence of each call in another back end's words; see `Emitter`.
         shapes: Payload readers to try before the package's own.
         on_report: Is handed the `CallReport` of every call.
         on_low_confidence: Is handed the `CallReport` of calls whose confidence is under
@@ -96,6 +98,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         meter_provider: MeterProvider | None = None,
         processors: Iterable[Processor] = (),
         sinks: Iterable[Sink] | None = None,
+        emitters: Iterable[Emitter] = (),
         shapes: Iterable[Shape] = (),
         on_report: Callable[[CallReport], object] | None = None,
         on_low_confidence: Callable[[CallReport], object] | None = None,
@@ -117,10 +120,11 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
                 ),
                 *_stores(self.settings.store),
             ]
+        sinks = list(sinks)
         self._delivery = Delivery(
             self.settings,
             processors=processors,
-            sinks=sinks,
+            sinks=[*sinks, *as_sinks(emitters, sinks)],
             on_report=on_report,
             on_low_confidence=on_low_confidence,
             meter_provider=meter_provider,
@@ -318,7 +322,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         call = _open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
             self._capture.add_report(self._report(old, "abandoned"))
-        self._delivery.call_started(run_id)
+        self._delivery.call_started(run_id, call.inside)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_id)

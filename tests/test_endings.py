@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+from collections.abc import Callable
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -16,8 +18,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 from langgraph.graph import END, START, StateGraph
 
-from langchain_logprobs import CallReport, LogprobsCallbackHandler
-from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer, token
+from langchain_logprobs import CallReport, LogprobsCallbackHandler, OpenTelemetrySink
+from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -217,6 +219,103 @@ async def test_a_graph_that_times_out_is_reported(observed: Observed) -> None:
     assert only(handler).call.outcome == "cancelled"
 
 
+def test_a_graphs_stream_closed_in_sync_code_is_reported_once_though_its_model_runs_on(
+    observed: Observed,
+) -> None:
+    model = a_model(pause=0.02)
+    ended = threading.Event()
+
+    def say(state: State) -> dict[str, str]:
+        said = "".join(of.text for of in model.stream(state["said"]))
+        ended.set()
+        return {"said": said}
+
+    graph = StateGraph(State)
+    graph.add_node("say", say)
+    graph.add_edge(START, "say")
+    graph.add_edge("say", END)
+    handler = observed.handler(keep=9)
+    stream = graph.compile().stream({"said": ""}, {"callbacks": [handler]}, stream_mode="messages")
+    next(stream)
+
+    stream.close()
+
+    assert ended.wait(5)
+    report = only(handler)
+    assert report.call.outcome in {"ok", "cancelled"}
+    assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
+    assert len(handler.trees) == 1
+
+
+async def test_an_async_stream_left_early_is_cancelled_with_what_arrived(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+    stream = a_model().astream("", {"callbacks": [handler]})
+    for _ in range(3):
+        await anext(stream)
+
+    await stream.aclose()
+
+    report = only(handler)
+    assert (report.call.outcome, texts(report)) == ("cancelled", ["t0 ", "t1 "])
+
+
+V3 = pytest.mark.filterwarnings("ignore:.*in beta", "ignore:The v3 streaming protocol")
+
+
+@V3
+def test_a_v3_stream_left_early_fires_nothing_and_is_abandoned_with_what_arrived(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+    stream: Any = a_model().stream_events("", {"callbacks": [handler]}, version="v3")
+    events = iter(stream)
+    for _ in range(4):
+        next(events)
+
+    del stream, events
+    gc.collect()
+
+    assert not handler.reports  # LangChain tells of it nothing at all, so time must
+    handler.close()
+    report = only(handler)
+    assert (report.call.outcome, report.call.source) == ("abandoned", "stream")
+    assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
+    assert report.tokens
+
+
+@V3
+async def test_an_async_v3_stream_left_early_is_cancelled(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    stream: Any = await a_model(pause=0.02).astream_events(
+        "", {"callbacks": [handler]}, version="v3"
+    )
+    async for _ in stream:
+        if any(len(of.events) > 2 for of in handler.open_calls()):
+            break
+    await stream.aclose()
+    await until(handler.is_idle)
+
+    report = only(handler)
+    assert report.call.outcome == "cancelled"
+    assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
+    assert report.tokens
+
+
+def test_an_error_after_the_message_had_finished_changes_nothing(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    run_id = UUID(int=1)
+    handler.on_chat_model_start({}, [], run_id=run_id)
+    handler.on_llm_end(None, run_id=run_id)
+
+    handler.on_llm_error(asyncio.CancelledError(), run_id=run_id)
+
+    assert only(handler).call.outcome == "ok"
+    handler.flush()
+    assert len(observed.spans("chat")) == 1
+
+
 def test_retries_and_fallbacks_are_calls_of_their_own(observed: Observed) -> None:
     failing = ScriptedChatModel(
         answers=[answer("no", error=BrokenError()), answer("no", error=BrokenError()), answer("ok")]
@@ -279,23 +378,46 @@ def test_tokens_beyond_the_bound_are_counted(observed: Observed) -> None:
     assert (texts(report), report.call.truncated) == (["t0 ", "t1 ", "t2 ", "t3 "], 2)
 
 
-def test_ten_thousand_calls_of_every_ending_leave_nothing_behind() -> None:
+def test_ten_thousand_calls_of_every_ending_leave_nothing_behind(unsampled: Observed) -> None:
     sink = CollectingSink()
-    handler = LogprobsCallbackHandler(sinks=[sink], raise_errors=True)
-    tokens = token("a")
-    endings: list[Any] = [
-        lambda run: handler.on_llm_end(None, run_id=run),
-        lambda run: handler.on_llm_error(GeneratorExit(), run_id=run),
-        lambda _: None,
+    telemetry = OpenTelemetrySink(
+        tracer_provider=unsampled.tracer_provider, meter_provider=unsampled.meter_provider
+    )
+    handler = LogprobsCallbackHandler(sinks=[sink, telemetry], raise_errors=True)
+
+    def end(run: UUID) -> None:
+        handler.on_llm_end(None, run_id=run)
+
+    def fail(run: UUID) -> None:
+        handler.on_llm_error(GeneratorExit(), run_id=run)
+
+    def say(run: UUID) -> None:
+        handler.on_llm_new_token("late", run_id=run)
+
+    endings: list[list[Callable[[UUID], None]]] = [
+        [end],
+        [fail],
+        [],
+        [end, fail],
+        [fail, end],
+        [fail, say],
+        [end, end, say],
     ]
 
     for number in range(10_000):
         chain, call = UUID(int=2 * number), UUID(int=2 * number + 1)
-        handler.on_chain_start({}, {}, run_id=chain)
-        handler.on_chat_model_start({}, [], run_id=call, parent_run_id=chain)
-        handler.on_llm_new_token(tokens.text, run_id=call)
-        endings[number % 3](call)
-        handler.on_chain_end({}, run_id=chain)
+        alone = number % 2
+        if not alone:
+            handler.on_chain_start({}, {}, run_id=chain)
+        handler.on_chat_model_start({}, [], run_id=call, parent_run_id=None if alone else chain)
+        handler.on_llm_new_token("a", run_id=call)
+        for ending in endings[number % len(endings)]:
+            ending(call)
+        if not alone:
+            handler.on_chain_end({}, run_id=chain)
+    handler.close()
 
-    assert len(sink.calls) == len(sink.trees) == 10_000
+    assert len({of.call.run_id for of in sink.calls}) == len(sink.calls) == 10_000
+    assert len(sink.trees) == 5_000
     assert handler.is_idle()
+    assert not any((telemetry._links, telemetry._roots, telemetry._written))

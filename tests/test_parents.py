@@ -87,7 +87,15 @@ class Instrumentation:
     Their handlers keep a span a run and attach nothing.
     """
 
-    def __init__(self, observed: Observed, scope: str, **kinds: str) -> None:
+    def __init__(
+        self,
+        observed: Observed,
+        scope: str,
+        *,
+        kind: str = "openinference.span.kind",
+        **kinds: str,
+    ) -> None:
+        self._kind = kind
         self._tracer = observed.tracer_provider.get_tracer(scope)
         self._kinds = kinds
         self._spans: dict[UUID, trace.Span] = {}
@@ -95,7 +103,7 @@ class Instrumentation:
     def start(self, kind: str, run_id: UUID, parent_run_id: UUID | None) -> None:
         parent = self._spans.get(parent_run_id) if parent_run_id else None
         context = None if parent is None else trace.set_span_in_context(parent)
-        attributes = {"openinference.span.kind": self._kinds[kind]} if self._kinds else {}
+        attributes = {self._kind: self._kinds[kind]} if self._kinds else {}
         self._spans[run_id] = self._tracer.start_span(
             f"their {kind}", context=context, attributes=attributes
         )
@@ -176,6 +184,17 @@ async def test_tokens_hang_under_the_llm_span_of_another_instrumentation(
     assert attributes_of(llm)["langchain_logprobs.tokens.count"] == 2
     assert not observed.spans("chat") + observed.spans("invoke_workflow")
     assert len(attributes_of(llm)) <= 40
+
+
+def test_a_span_that_is_not_yet_told_its_kind_is_taken_by_its_scope(observed: Observed) -> None:
+    handler = observed.handler()
+    kinds = {"llm": '"UNKNOWN"', "chain": '"CHAIN"'}
+    theirs = TheirHandler(observed, "mlflow.tracing.provider", kind="mlflow.spanType", **kinds)
+
+    MODEL.invoke("", {"callbacks": [handler, theirs]})
+
+    handler.flush()
+    assert observed.tree() == [["their llm", ["token"], ["token"]]]
 
 
 def test_an_http_clients_span_is_no_llm_span(observed: Observed) -> None:

@@ -31,6 +31,10 @@ INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
 WORKFLOW_NAME: Final = "gen_ai.workflow.name"
 ERROR_TYPE: Final = "error.type"
+EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
+EVALUATION_NAME: Final = "gen_ai.evaluation.name"
+EVALUATION_SCORE: Final = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL: Final = "gen_ai.evaluation.score.label"
 
 REQUEST_PARAMETERS: Final = {
     "temperature": "gen_ai.request.temperature",

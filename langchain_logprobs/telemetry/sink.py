@@ -65,7 +65,12 @@ class OpenTelemetrySink:
         self._worker = worker
         self._links: dict[UUID, Link] = {}
         self._roots: dict[UUID, trace.Span] = {}
+        self._written: dict[UUID, trace.SpanContext] = {}
         self._lock = threading.Lock()
+
+    def span_of(self, run_id: UUID) -> trace.SpanContext | None:
+        """Where the LLM span of a call is whose report is just being handed on."""
+        return self._written.get(run_id)
 
     @property
     def metrics(self) -> Metrics:
@@ -77,12 +82,14 @@ class OpenTelemetrySink:
         del run_id
         self._watch()
 
-    def call_started(self, run_id: UUID) -> None:
+    def call_started(self, run_id: UUID, inside: UUID | None) -> None:
         """Notes where a call's spans will belong: called where and when the call starts."""
-        self._links[run_id] = open_link(run_id, early=self._watch())
+        outer = None if inside is None else self._links.get(inside)
+        self._links[run_id] = open_link(run_id, outer, early=self._watch())
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
+        self._written.pop(run_id, None)
         link = self._links.pop(run_id, None)
         if link is not None:
             link.closed = True
@@ -99,6 +106,7 @@ class OpenTelemetrySink:
         self._lock = threading.Lock()
         self._links.clear()
         self._roots.clear()
+        self._written.clear()
 
     def flush(self, timeout: float) -> bool:
         """Waits until the token spans are sent, `timeout` seconds at most; whether they are."""
@@ -139,6 +147,7 @@ class OpenTelemetrySink:
                 span.set_attributes(attributes)
             elif span.get_span_context().trace_flags.sampled:
                 self._summarize(report.call, attributes, span)
+        self._written[report.call.run_id] = span.get_span_context()
         context = trace.set_span_in_context(span, Context())
         self.metrics.record_call(
             report,

@@ -294,7 +294,7 @@ def _tokens(cells: Mapping[str, Cell], wrong: Sequence[str]) -> str:
 
 def _say_what_is_wrong(name: str, mode: str, cells: Mapping[str, Cell]) -> int:
     wrong = [(cell, text) for cell, of in cells.items() for text in of.wrong]
-    for cell, text in wrong:
+    for cell, text in wrong[:20]:
         print(f"{name} {mode} {cell}: {text}")
     return len(wrong)
 
