@@ -274,10 +274,7 @@ def others_table() -> list[tuple[str, str]]:
     return [
         (
             CONTENT,
-            (
-                "`SPAN_ONLY` and `SPAN_AND_EVENT` (and `true`, as it was before) let token texts "
-                "onto spans, unless `capture_content` is given."
-            ),
+            "`SPAN_ONLY`, `SPAN_AND_EVENT` and `true` let texts out, unless a setting forbids it.",
         ),
         ("OPENINFERENCE_HIDE_OUTPUTS", "`true` forbids content, whoever asks for it."),
         ("TRACELOOP_TRACE_CONTENT", "`false` forbids content, whoever asks for it."),

@@ -83,7 +83,9 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_name_of_ours_that_a_page_mentions_exists(page: Path) -> None:
     metrics = {of.name for of in names.INSTRUMENTS}
     attributes = {of for of in vars(names).values() if isinstance(of, str)}
-    modules = {f"langchain_logprobs.{of}" for of in ("core", "local", "testing", "dashboards")}
+    modules = {
+        f"langchain_logprobs.{of}" for of in ("core", "local", "testing", "dashboards", "patches")
+    }
 
     mentioned = re.findall(r"`(langchain_logprobs\.(?!db`)[a-z_.]+)(?:\{[^`]*)?`", page.read_text())
     unknown = [
