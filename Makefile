@@ -1,7 +1,7 @@
 # Each target makes the environment it needs; nothing has to be installed first but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clean
+.PHONY: help demo test chromium clean
 
 # The first of these that is new enough.
 PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,\
@@ -12,14 +12,15 @@ own_model := $(OPENAI_API_KEY)$(findstring --base-url,$(ARGS))$(findstring --hel
 extras := openai,cli$(if $(own_model),,$(comma)local)$(if $(OTEL_EXPORTER_OTLP_ENDPOINT),$(comma)otlp)
 demo_stamp := .venv-demo/installed-$(subst $(comma),-,$(extras))
 test_stamp := .venv/installed
+test_needs := -e ".[openai,otlp,cli,local,viewer,analysis,instrument]" --group lint --group test --group docs
 
 help: ## what can be made (this)
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 demo: $(demo_stamp) ## watch a real model answer, with its confidence; ARGS="--help" shows how to choose another
 	@.venv-demo/bin/python examples/quickstart.py $(ARGS)
 
-test: $(test_stamp) ## lint, types, architecture, tests with coverage
+test: $(test_stamp) chromium ## lint, types, architecture, tests with coverage
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -29,16 +30,20 @@ test: $(test_stamp) ## lint, types, architecture, tests with coverage
 	.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report
 
-clean: ## remove the environments and whatever was built or measured
-	rm -rf .venv .venv-demo .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+# The viewer is tested in a real browser. As root on Debian, which is what CI often is, it is installed.
+chromium:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || { echo 'The viewer is tested in Chromium. On Debian and Ubuntu: sudo apt install chromium' >&2; exit 1; }
 
-include tests/matrix/neighbours.mk
+clean: ## remove the environments and whatever was built or measured
+	rm -rf .venv .venv-demo .venv-phoenix docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
 $(demo_stamp): pyproject.toml
 	$(call install,.venv-demo,-e ".[$(extras)]",$(demo_help))
 
 $(test_stamp): pyproject.toml
-	$(call install,.venv,-e ".[openai$(comma)otlp$(comma)cli$(comma)local$(comma)instrument]" --group lint --group test,)
+	$(call install,.venv,$(test_needs),)
 
 define no_python
 Python 3.11 or newer is needed, and none was found. Install one, or name it: make PYTHON=/path/to/python3
@@ -72,3 +77,5 @@ define install
   || { printf '%b\n' '$(no_install)' '$3' >&2; exit 1; }
 @touch $@
 endef
+
+include $(wildcard benchmarks/*.mk docs/*.mk tests/matrix/*.mk)

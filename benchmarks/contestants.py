@@ -30,7 +30,9 @@ class Empty(BaseCallbackHandler):
     def on_chat_model_start(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing."""
 
-    def on_llm_new_token(self, token: object, **kwargs: Any) -> None:
+    def on_llm_new_token(
+        self, token: object, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+    ) -> None:
         """Does nothing."""
 
 

@@ -29,11 +29,15 @@ from langchain_logprobs.telemetry.metrics import metrics_of
 
 _LOG = logging.getLogger("langchain_logprobs")
 _WAYS_OUT: Mapping[Unavailable, str] = {
-    "not_sent": "it was asked for logprobs and sent none. Not every model and endpoint has them; "
-    "reasoning models and some gateways drop them without a word",
-    "dropped_by_langchain": "its LangChain package drops the logprobs on this way of calling. For "
-    "OpenAI's Responses API, pass use_responses_api=False; for Ollama, use stream() or invoke() "
-    "instead of stream_events(version='v3')",
+    "not_sent": "it was asked for logprobs and none came. Not every model and endpoint has them; "
+    "reasoning models, some gateways and some LangChain packages drop them without a word. "
+    "with_logprobs(model) asks in its provider's words, mends its package where it can, and says "
+    "so where it cannot",
+    "dropped_by_langchain": "its LangChain package drops the logprobs on this way of calling. "
+    "with_logprobs(model) turns on the patch that keeps them, as "
+    "langchain_logprobs.patches.openai_responses.apply() does for OpenAI's Responses API, and "
+    "langchain_logprobs.patches.ollama_v3.apply() for Ollama under stream_events(version='v3'). If "
+    "the patch is on, the model sent none",
     "unreadable": "what it sent as logprobs has a shape that no reader knows. Pass one in "
     "`shapes=`, or report the payload",
     "choices_interleaved": "LangChain streams its n > 1 answers as one. Use invoke(), or n=1",

@@ -83,6 +83,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     Raises:
         SettingsError: A setting has a value it cannot have.
+        StoreError: The `store` asked for cannot be one.
 
     .. versionadded:: 0.1.0
     """
@@ -116,7 +117,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
                     tracer_provider=tracer_provider,
                     meter_provider=meter_provider,
                     options=_options(self.settings),
-                )
+                ),
+                *_stores(self.settings.store),
             ]
         sinks = list(sinks)
         self._delivery = Delivery(
@@ -130,7 +132,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self._capture = Capture(
             max_open_calls=self.settings.max_open_calls, max_tokens=self.settings.max_tokens
         )
-        self._open_call = self._capture.call
+        self._open_calls = self._capture.calls
         self._max_tokens = self.settings.max_tokens
         self._max_events = self._max_tokens + _CHUNKS_WITHOUT_TOKENS
         self._shapes = (*map(self._delivery.guarded_shape, shapes), *SHAPES)
@@ -165,6 +167,12 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def is_idle(self) -> bool:
         """Whether nothing is under way: no run is held in memory."""
         return not len(self._capture)
+
+    def _repr_html_(self) -> str:
+        """The reports it keeps, one a row: what a notebook shows."""
+        from langchain_logprobs.core.html import calls_html  # noqa: PLC0415 - only notebooks need it
+
+        return calls_html(self.reports)
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Waits until what is under way is sent, `timeout` seconds at most; whether it is."""
@@ -206,16 +214,16 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         run_id: UUID,
         logprobs: object = None,
         log_probs: object = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002 - not even deleted: this is run for every token
     ) -> None:
         """Notes what it is handed, by reference; reads nothing and decides nothing."""
-        del kwargs
-        call = self._open_call(run_id)
+        call = self._open_calls.get(run_id)
         if call is None:  # late: the call was reported already
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
-        if len(call.events) < self._max_events:
-            call.events.append(event)
+        events = call.events
+        if len(events) < self._max_events:
+            events.append(event)
         else:
             call.overflow += len(event_tokens(event, self._shapes))
         if self._on_token is not None:
@@ -378,6 +386,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         return report
 
 
+def _stores(path: str | None) -> list[Sink]:
+    if path is None:
+        return []
+    from langchain_logprobs.store import store_at  # noqa: PLC0415 - for who asks for one
+
+    return [store_at(path)]
+
+
 def _open_call(
     operation: Literal["chat", "text_completion"],
     serialized: Mapping[str, Any],
@@ -396,7 +412,7 @@ def _open_call(
         model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
         or _text(parameters.get("model")),
         provider=_text(metadata.get("ls_provider")),
-        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}),
+        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
         # Of several prompts to a completion model, the first run is handed the usage of all.
         shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
         metadata=dict(metadata),
@@ -449,4 +465,5 @@ def _options(settings: Settings) -> Options:
         metric_attributes=settings.metric_attributes,
         metric_fields=settings.metric_fields,
         max_pending_spans=settings.max_pending_spans,
+        openinference=settings.openinference,
     )

@@ -149,6 +149,19 @@ class Settings:
             float,
         ),
     )
+    openinference: bool = _flag(
+        False,
+        "Whether spans also say what Phoenix shows: kinds, texts, and tokens in their names.",
+    )
+    store: str | None = _setting(
+        None,
+        _Rule(
+            "A file that also keeps every report, texts and all, unless `sinks` are given.",
+            "a path, or None (in the environment: none) for no store",
+            lambda of: of is None or (isinstance(of, str) and of != ""),
+            lambda text: None if text.strip().lower() in ("", "none") else text,
+        ),
+    )
     raise_errors: bool = _flag(
         False, "Whether to raise what is otherwise counted and logged: for tests alone."
     )
@@ -209,6 +222,8 @@ class SettingsArguments(TypedDict, total=False):
     max_tokens: int
     max_pending_spans: int
     idle_timeout: float
+    openinference: bool
+    store: str | None
     raise_errors: bool
 
 

@@ -51,12 +51,14 @@ class Answer:
 
     Attributes:
         tokens: What it says, token by token.
-        tool_calls: Tools it calls, as LangChain's `ToolCall`s.
+        tool_calls: Tools it calls, each a LangChain `ToolCall`.
         chunks: How many tokens each chunk of a stream holds, the last number repeating.
         pause: Seconds before each chunk of a stream; before the whole answer otherwise.
         error: Raised once the tokens are out.
         with_logprobs: Whether the provider sends logprobs at all.
         finish_reason: As the provider would say.
+
+    .. versionadded:: 0.1.0
     """
 
     tokens: tuple[TokenLogprob, ...] = ()
@@ -80,7 +82,10 @@ def token(
     *,
     channel: Channel = "content",
 ) -> TokenLogprob:
-    """A token; bytes make one that need not be whole characters."""
+    """A token; bytes make one that need not be whole characters.
+
+    .. versionadded:: 0.1.0
+    """
     raw = text if isinstance(text, bytes) else text.encode()
     return TokenLogprob(
         text=raw.decode("utf-8", "replace"),
@@ -92,7 +97,10 @@ def token(
 
 
 def answer(*tokens: str | tuple[Any, ...] | TokenLogprob, **others: Any) -> Answer:
-    """An answer of tokens given as texts, as arguments of `token()`, or whole."""
+    """An answer of tokens given as texts, as arguments of `token()`, or whole.
+
+    .. versionadded:: 0.1.0
+    """
     return Answer(tokens=tuple(map(_as_token, tokens)), **others)
 
 
@@ -105,6 +113,8 @@ class ScriptedChatModel(BaseChatModel):
         answers: One a call; after the last it begins anew.
         model: Its name.
         logprobs: Whether it is asked for logprobs; without, it sends none.
+
+    .. versionadded:: 0.1.0
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -233,7 +243,10 @@ class ScriptedChatModel(BaseChatModel):
 
 @dataclass(slots=True)
 class CollectingSink:
-    """A sink that keeps what it is handed."""
+    """A sink that keeps what it is handed.
+
+    .. versionadded:: 0.1.0
+    """
 
     calls: list[CallReport] = field(default_factory=list)
     trees: list[TreeReport] = field(default_factory=list)
@@ -248,7 +261,10 @@ class CollectingSink:
 
 @dataclass(slots=True)
 class FixedClock:
-    """A clock that goes on by the same step each time it is read, in nanoseconds."""
+    """A clock that goes on by the same step each time it is read, in nanoseconds.
+
+    .. versionadded:: 0.1.0
+    """
 
     now_ns: int = 1_000_000_000
     step_ns: int = 1_000_000
@@ -260,7 +276,10 @@ class FixedClock:
 
 
 class FixedIds(IdGenerator):
-    """Span and trace ids 1, 2, 3, ..., so that a trace can be compared as a whole."""
+    """Span and trace ids 1, 2, 3, ..., so that a trace can be compared as a whole.
+
+    .. versionadded:: 0.1.0
+    """
 
     def __init__(self) -> None:
         self._spans = count(1)

@@ -242,6 +242,12 @@ def test_a_token_that_is_certain_still_has_odds_against_its_alternatives() -> No
     assert unsure.log_odds == close(7.0 - LN2)
 
 
+def test_alternatives_whose_mass_underflows_still_have_odds() -> None:
+    of = measure(token("B", 0.0, {"B": 0.0, "A": -800.0, "C": -800.0}))  # e^-800 is 0.0
+
+    assert of.log_odds == close(800.0 - LN2)
+
+
 @pytest.mark.parametrize("listed", [{}, {"a": 0.0}, {"a": 0.0, "b": -math.inf, "c": -9999.0}])
 def test_infinite_log_odds_are_none(listed: dict[str, float]) -> None:
     assert measure(token("a", 0.0, listed)).log_odds is None

@@ -30,7 +30,7 @@ from opentelemetry.trace import TraceState
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.telemetry import direct
-from langchain_logprobs.telemetry.emission import BURST
+from langchain_logprobs.telemetry.pace import BURST
 from langchain_logprobs.testing import FixedClock, FixedIds, ScriptedChatModel, answer
 
 REMOTE = trace.SpanContext(
@@ -279,6 +279,42 @@ def test_a_small_queue_makes_small_bursts(monkeypatch: pytest.MonkeyPatch) -> No
     exporter = Slow(0.005)
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(exporter))
+    handler = LogprobsCallbackHandler(tracer_provider=provider, max_token_spans=None)
+    model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
+
+    model.invoke("?", config={"callbacks": [handler]})
+    assert handler.flush()
+    provider.shutdown()
+
+    assert exporter.names.count("token") == 2000
+
+
+class Hidden(BatchSpanProcessor):
+    """A batch processor that nobody can look into."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._inner = BatchSpanProcessor(exporter)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._inner.on_end(span)
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+    def shutdown(self) -> None:
+        self._inner.shutdown()
+
+
+@pytest.mark.parametrize("queue", ["", "512", "64"])
+def test_a_queue_that_cannot_be_seen_is_flushed_before_it_is_full(
+    queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if queue:
+        monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", queue)
+        monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", queue)
+    exporter = Slow(0.001)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Hidden(exporter))
     handler = LogprobsCallbackHandler(tracer_provider=provider, max_token_spans=None)
     model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
 

@@ -167,7 +167,8 @@ def test_chunks_that_cannot_be_merged_are_reported_at_the_chains_end(observed: O
         list(chain.stream({"q": ""}, {"callbacks": [handler]}))
 
     report = only(handler)
-    assert (report.call.outcome, report.unavailable, report.text) == ("error", "unreadable", "abc")
+    assert (report.call.outcome, report.unavailable, report.text) == ("error", None, "abc")
+    assert [of.logprob for of in report.tokens] == [-0.1, -0.2]
 
 
 class State(TypedDict):

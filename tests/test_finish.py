@@ -533,7 +533,8 @@ REASONS: list[tuple[Unavailable | None, OpenCall, Any, Mapping[str, Any]]] = [
         {},
     ),
     (None, open_call(), a_tool_call(logprobs=payload([said("<tool_call>")])), {}),
-    ("unreadable", open_call((1, "a", chunk("a", {"logprobs": -0.1}), None)), None, {}),
+    ("unreadable", open_call((1, "a", chunk("a", {"logprobs": "?"}), None)), None, {}),
+    (None, open_call((1, "a", chunk("a", {"logprobs": -0.1}), None)), None, {}),  # Together's
     ("unreadable", open_call((1, "a", None, "?")), None, {"outcome": "error"}),
     ("refusal", open_call(), ended([said("no", channel="refusal")]), {}),
     ("refusal", open_call(heard(1, [said("no", channel="refusal")])), None, {"outcome": "error"}),

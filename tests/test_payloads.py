@@ -70,7 +70,7 @@ EXPECTED: dict[str, tuple[tuple[str, ...], str | None, str, str | None]] = {
         None,
     ),
     # Its merge raised in LangChain, so no end came: the handler was closed on it.
-    "together_style_float_stream_crash": ((), None, "abandoned", "unreadable"),
+    "together_style_float_stream_crash": (HELLO, "stream", "abandoned", None),
     "vllm_style_token_id_and_null_logprob": (("token_id:123", "x"), "stream", "ok", None),
 }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import pytest
+from conftest import Observed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +26,7 @@ from langchain_logprobs.core.model import (
 )
 from langchain_logprobs.core.processors import MASK, likelihood
 from langchain_logprobs.core.report import CallReport, Report, TreeReport, call_report, tree_report
-from langchain_logprobs.testing import token
+from langchain_logprobs.testing import ScriptedChatModel, answer, token
 
 ROOT = UUID(int=1)
 
@@ -103,6 +105,11 @@ def test_redaction_changes_no_number(said: list[TokenLogprob]) -> None:
     assert [[c.logprob for c in of.candidates] for of in masked.tokens] == listed
 
 
+def everything(report: Report) -> str:
+    """All that a sink could get out of a report, what its repr leaves out too."""
+    return repr(asdict(report))
+
+
 def words_of(report: CallReport) -> set[str]:
     """Every string in the report that is somebody's words."""
     return {
@@ -129,12 +136,12 @@ def test_redaction_leaves_no_text_anywhere(said: list[TokenLogprob], secret: str
         processed(redact(), a_tree(report)),
         processed(through(redact(), redact(".*")), report),
     ):
-        written = repr(after)
-        assert "§" not in written
+        assert "§" not in everything(after)
         calls = after.calls if isinstance(after, TreeReport) else (after,)
         for call in calls:
             assert all(re.fullmatch(f"{MASK}\\d*", text) for text in words_of(call))
             assert all(of.raw is None for of in call.tokens)
+            assert all(re.fullmatch(MASK, of.text) for of in call.measured.tokens)
             assert call.call.parameters == {"temperature": 0.5, "n": 1}
             assert call.call.metadata == {}
             assert call.text == MASK
@@ -151,6 +158,12 @@ def test_redaction_keeps_apart_what_was_apart_and_together_what_was_together() -
     (masked,) = processed(redact(), a_report(said)).tokens
 
     assert [of.text for of in masked.candidates] == [MASK, f"{MASK}1", f"{MASK}1"]
+
+
+def test_parameters_that_are_no_dict_go_whole() -> None:
+    report = a_report(parameters=MappingProxyType({"stop": "secret", "n": 2}))
+
+    assert processed(redact(), report).call.parameters == {}
 
 
 def test_an_answer_without_text_stays_without() -> None:
@@ -208,7 +221,7 @@ def test_an_alternative_that_matches_is_hidden_though_it_was_not_chosen() -> Non
 
     after = processed(redact("Secret"), report)
 
-    assert "Secret" not in repr(after)
+    assert "Secret" not in everything(after)
     assert shown(after) == [MASK, " said"]
     assert after.text == "Jane said"
 
@@ -218,7 +231,7 @@ def test_tool_calls_are_searched_key_value_and_number() -> None:
         ("by_value", {"who": {"is": ["x", "my 123-45 number"]}}),
         ("by_key", {"123-45": 1}),
         ("by_number", {"is": 77}),
-        ("harmless", {"is": "nothing"}),
+        ("harmless", {"is": ["nothing", "at", "all"]}),
     )
     report = a_report(said={"text": "", "tool_calls": calls})
 
@@ -229,7 +242,7 @@ def test_tool_calls_are_searched_key_value_and_number() -> None:
         ("by_value", {}),
         ("by_key", {}),
         ("by_number", {}),
-        ("harmless", {"is": "nothing"}),
+        ("harmless", {"is": ["nothing", "at", "all"]}),
     )
 
 
@@ -285,6 +298,103 @@ def test_every_completion_is_searched() -> None:
 def test_a_wrong_pattern_raises_at_once() -> None:
     with pytest.raises(re.error):
         redact("(")
+
+
+# Values of a JSON answer, and arguments of tools
+
+SCHEMA = {"properties": {"who": {}, "rows": {"items": {"properties": {"id": {}}}}}}
+
+
+def a_record(*parts: str, calls: Any = (), **given_: Any) -> CallReport:
+    said = tuple(token(part, -0.5) for part in parts)
+    text = "" if calls else "".join(parts)
+    call = ModelCall(
+        run_id=uuid4(),
+        root_run_id=ROOT,
+        started_ns=0,
+        ended_ns=1,
+        completions=(Completion(said, text, calls),),
+    )
+    return call_report(call, **given_)
+
+
+def test_redaction_hides_values_labels_and_the_models_own_keys_and_no_number() -> None:
+    report = a_record(
+        '{"who":', '"Jane"', ',"Jane":{"Doe":', '"x"', '},"rows":[{"id":', "7", '},{"Jane":8}]}',
+        schemas=[SCHEMA],
+        labels={"who": ["Jane", "John"]},
+        thresholds={"who": 0.99, "Jane": 0.99},
+    )  # fmt: skip
+    assert len(report.low_fields) == 2
+    assert report.labels
+
+    after = processed(redact(), report)
+
+    paths = [of.path for of in after.every_field if of.leaf]
+    # "Jane" is known at the top, where a threshold names it, and nowhere else.
+    assert paths == ["$.who", f"$.Jane.{MASK}1", "$.rows[0].id", f"$.rows[1].{MASK}2"]
+    assert "Doe" not in everything(after)
+    assert "John" not in everything(after)
+    numbers = [of.confidence for of in report.every_field]
+    assert [of.confidence for of in after.every_field] == numbers
+    assert all(of.value is None for of in (*after.every_field, *after.low_fields))
+    assert len(after.low_fields) == 2
+    assert not after.labels
+
+
+def test_keys_that_nobody_named_are_numbered_the_same_key_alike() -> None:
+    report = a_record('{"Jane":[', "1", ',{"a b":', "2", '}],"Jane":', "3", "}")
+
+    after = processed(redact(), report)
+
+    leaves = [(of.path, of.occurrence) for of in after.fields.leaves]
+    jane = f"$.{MASK}1"
+    assert leaves == [(f"{jane}[0]", 0), (f"{jane}[1].{MASK}2", 0), (jane, 1)]
+    assert "Jane" not in everything(after)
+
+
+def test_redaction_hides_a_tools_arguments() -> None:
+    report = a_record(
+        'look{"', 'at":', '"Jane"', "}", calls=(("look", {"at": "Jane"}),), labels={"at": ["Jane"]}
+    )
+    assert report.tools[0].arguments
+
+    after = processed(redact(), report)
+
+    assert "Jane" not in repr(after.call)
+    assert [of.value for of in after.tools[0].arguments.every_field] == [None, None]
+    assert not after.tools[0].labels
+    assert after.tools[0].name == "look"
+
+
+def test_a_value_that_matches_only_when_it_is_read_is_hidden() -> None:
+    # The answer spells it with an escape that the pattern does not know.
+    report = a_record('{"who":', '"Ren\\u00e9"', "}")
+
+    after = processed(redact("René"), report)
+
+    assert report.fields["$.who"].value == "René"
+    assert [of.value for of in after.every_field] == [None, None]
+    assert after.call == report.call
+
+
+def test_a_key_that_matches_is_hidden_and_others_are_shown() -> None:
+    report = a_record('{"Jane":{"age":', "7", "}}")
+
+    after = processed(redact("^Jane$", "Jane"), report)
+
+    assert [of.path for of in after.fields.leaves] == [f"$.{MASK}1.age"]
+    assert "Jane" not in everything(after)
+
+
+def test_keeping_the_lowest_keeps_what_the_fields_say() -> None:
+    report = a_record('{"who":', '"Jane"', "}", labels={"who": ["Jane"]})
+
+    after = processed(keep_lowest(1), report)
+
+    assert after.fields["$.who"] == replace(report.fields["$.who"], tokens=range(0))
+    assert after.labels == report.labels
+    assert len(after.measured.tokens) == 1
 
 
 LETTERS = st.text("abc", min_size=1, max_size=3)
@@ -421,7 +531,7 @@ def test_a_trees_calls_are_changed_alike_and_its_weakest_is_still_one_of_them() 
 
     after = processed(redact(), tree)
 
-    assert "secret" not in repr(after)
+    assert "secret" not in everything(after)
     assert after.weakest is after.calls[1]
     assert after.confidence == tree.confidence
     assert len(after.calls) == 2
@@ -437,7 +547,7 @@ def test_a_weakest_call_that_is_not_the_same_object_is_changed_too() -> None:
 
     after = processed(redact(), tree)
 
-    assert "secret" not in repr(after)
+    assert "secret" not in everything(after)
     assert len(after.calls) == 2
     assert after.weakest == after.calls[0]
 
@@ -467,3 +577,17 @@ def test_redaction_then_lowest_keeps_both_promises() -> None:
 
     assert [(of.text, of.logprob) for of in after.tokens] == [(MASK, -2.0)]
     assert after.confidence == report.confidence
+
+
+def test_tokens_that_are_left_are_not_given_the_places_of_others(observed: Observed) -> None:
+    # Of "the cat the", the last "the" is kept: alone it would look like the first.
+    handler = observed.handler(processors=[keep_lowest(1)])
+    said = answer(("the", -0.1), (" cat ", -0.2), ("the", -3.0))
+
+    ScriptedChatModel(answers=[said]).invoke("", {"callbacks": [handler]})
+    handler.flush()
+
+    (span,) = observed.spans("token")
+    attributes = span.attributes or {}
+    assert attributes["langchain_logprobs.token.logprob"] == -3.0
+    assert "langchain_logprobs.token.byte_start" not in attributes

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import FrozenInstanceError, fields
-from typing import Any, get_type_hints
+from enum import Enum
+from typing import Any, Literal, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_logprobs import LogprobsCallbackHandler, Settings, SettingsError
-from langchain_logprobs.settings import CONTENT, SettingsArguments, table, variable_of
+from langchain_logprobs.settings import (
+    CONTENT,
+    SettingsArguments,
+    checked_labels,
+    checked_thresholds,
+    others_table,
+    table,
+    variable_of,
+)
 from langchain_logprobs.telemetry.spans import Options
 
 NAMES = [of.name for of in fields(Settings)]
@@ -42,6 +51,9 @@ WRONG: list[tuple[str, Any]] = [
     ("metric_attributes", ["langgraph_node"]),
     ("metric_attributes", (1,)),
     ("metric_attributes", None),
+    ("metric_fields", "$.a"),
+    ("metric_fields", ("a",)),
+    ("metric_fields", (None,)),
     ("keep", -1),
     ("keep", None),
     ("keep", 1.0),
@@ -55,6 +67,9 @@ WRONG: list[tuple[str, Any]] = [
     ("idle_timeout", math.nan),
     ("idle_timeout", math.inf),
     ("idle_timeout", "600"),
+    ("store", 7),
+    ("store", ""),
+    ("openinference", "yes"),
     ("raise_errors", None),
 ]
 RIGHT: list[tuple[str, Any]] = [
@@ -65,11 +80,15 @@ RIGHT: list[tuple[str, Any]] = [
     ("low_token", 1),
     ("low_response", 0.25),
     ("metric_attributes", ("a", "b")),
+    ("metric_fields", ("$.a", "$.b[*].c")),
     ("keep", 5),
     ("max_open_calls", 1),
     ("max_tokens", 1),
     ("max_pending_spans", 0),
     ("idle_timeout", 0.1),
+    ("store", "runs.db"),
+    ("store", None),
+    ("openinference", True),
     ("raise_errors", True),
 ]
 TEXTS: list[tuple[str, str, Any]] = [
@@ -84,11 +103,15 @@ TEXTS: list[tuple[str, str, Any]] = [
     ("capture_content", "no", False),
     ("metric_attributes", " langgraph_node, thread_id ,,", ("langgraph_node", "thread_id")),
     ("metric_attributes", ",", ()),
+    ("metric_fields", "$.a, $.b[*].c,", ("$.a", "$.b[*].c")),
     ("keep", "7", 7),
     ("max_open_calls", "1", 1),
     ("max_tokens", "10", 10),
     ("max_pending_spans", "0", 0),
     ("idle_timeout", "1.5", 1.5),
+    ("store", "runs.db", "runs.db"),
+    ("store", "None", None),
+    ("openinference", "true", True),
     ("raise_errors", "on", True),
 ]
 
@@ -141,6 +164,7 @@ def test_the_environment_sets_what_is_not_given(name: str, text: str, value: Any
         ("low_token", "half"),
         ("low_response", "7"),
         ("capture_content", "SPAN_ONLY"),
+        ("metric_fields", "a,b"),
         ("keep", "1.5"),
         ("max_tokens", "0"),
         ("idle_timeout", "inf"),
@@ -184,6 +208,42 @@ def test_a_name_that_is_no_setting_is_a_type_error() -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().keep = 5  # type: ignore[misc]
+
+
+class Mood(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+@pytest.mark.parametrize("wrong", [[], ["one"], "", 5, None, object()])
+def test_labels_that_are_no_choice_raise_with_the_name_and_the_value(wrong: Any) -> None:
+    with pytest.raises(SettingsError) as raised:
+        LogprobsCallbackHandler(labels={"mood": wrong})
+
+    assert str(raised.value).startswith(f"labels['mood'] is {wrong!r}, but takes at least two")
+
+
+@pytest.mark.parametrize("right", [["a", "b"], Mood, Literal["a", "b"], bool])
+def test_labels_that_are_a_choice_are_taken_as_they_are(right: Any) -> None:
+    labels = {"mood": right}
+
+    assert checked_labels(labels) is labels
+    LogprobsCallbackHandler(labels=labels)
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, "0.5", None, True, math.nan])
+def test_thresholds_that_are_no_probability_raise_with_the_name_and_the_value(wrong: Any) -> None:
+    with pytest.raises(SettingsError) as raised:
+        LogprobsCallbackHandler(thresholds={"$.total": wrong})
+
+    message = f"thresholds['$.total'] is {wrong!r}, but takes a probability, from 0 to 1."
+    assert str(raised.value) == message
+
+
+def test_thresholds_that_are_probabilities_are_taken_as_they_are() -> None:
+    limits = {"a": 0, "b": 1, "c": 0.5}
+
+    assert checked_thresholds(limits) is limits
 
 
 # Whether content may leave the process
@@ -283,6 +343,14 @@ def test_the_table_says_variable_default_and_meaning() -> None:
     assert defaults["metric_attributes"] == "(empty)"
     assert defaults["idle_timeout"] == "600.0"
     assert all(meaning.endswith(".") for _, _, meaning in rows.values())
+
+
+def test_the_variables_of_others_that_are_obeyed_are_told_of() -> None:
+    told = dict(others_table())
+
+    assert {CONTENT, "OPENINFERENCE_HIDE_OUTPUTS", "TRACELOOP_TRACE_CONTENT"} <= set(told)
+    assert not set(told) & {variable for _, variable, *_ in table()}
+    assert all(meaning.endswith(".") for meaning in told.values())
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -25,6 +25,7 @@ from langchain_logprobs.core.shapes import (
     read_text,
     read_tokens,
     read_wrapped,
+    tokens_at,
 )
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -237,6 +238,16 @@ def test_candidates_are_sorted_and_each_is_listed_once() -> None:
     )
 
 
+def test_a_chosen_token_without_bytes_is_the_one_that_is_listed_without_bytes() -> None:
+    listed = [entry("a", -0.5, bytes=[]), entry("b", -2, bytes=[])]
+
+    for top in (listed, listed[:1]):
+        tokens = read_tokens([entry("a", -0.5, bytes=[], top_logprobs=top)])
+        assert tokens is not None
+        (token,) = tokens
+        assert (token.raw, token.candidates[0]) == (None, C("a", -0.5))
+
+
 @pytest.mark.parametrize("top", [None, 3, "abc", [], {}, [None], {"a": None}, {"a": "x"}])
 def test_candidates_that_say_nothing_are_none(top: Any) -> None:
     assert read_tokens([entry("a", top_logprobs=top)]) == (Token("a", -0.5),)
@@ -420,18 +431,28 @@ def deep() -> Any:
     return nested
 
 
+def both_ways(payload: object) -> None:
+    """Reads a payload by the common path and by all of them: they must give the same."""
+    tokens = read_tokens(payload)
+    timed = tokens_at(5, payload)
+
+    assert timed == (tokens and tuple(replace(of, at_ns=5) for of in tokens))
+
+
 @pytest.mark.parametrize(
     "make",
     [Unhelpful, NoClass, NoDict, WrongDict, NoIndex, EvilDict, dead_proxy, endless, deep],
 )
 def test_hostile_payloads_raise_nothing_wherever_they_stand(make: Any) -> None:
     assert read_tokens(make()) in (None, ())
+    plain = entry("a", -1.0, bytes=[97], top_logprobs=[])
     for made in ([make()], {"content": [make()]}, {"logprobs": make()}, {"tokens": make()}):
-        read_tokens(made)
+        both_ways(made)
+        both_ways({"content": [plain], "refusal": made})
     for key in ("token", "logprob", "bytes", "top_logprobs"):
-        read_tokens([{"token": "a", "logprob": -1.0, key: make()}])
-        read_tokens([{"token": "a", "logprob": -1.0, key: [make()]}])
-        read_tokens([{"token": "a", "logprob": -1.0, "top_logprobs": [{key: make()}]}])
+        for listed in (make(), [make()], [plain | {key: make()}], [plain | {key: [make()]}]):
+            both_ways({"content": [plain | {key: listed}]})
+            both_ways([plain | {"top_logprobs": listed}])
 
 
 @pytest.mark.parametrize(
@@ -519,6 +540,64 @@ def test_each_reader_reads_any_json_by_itself(anything: object) -> None:
     for shape in (read_parallel, read_channels, read_list, read_text, read_wrapped):
         tokens = shape(anything)
         assert tokens is None or all(isinstance(of, TokenLogprob) for of in tokens)
+
+
+NUMBERS = st.floats(-50, 0) | st.sampled_from(
+    [0.0, -0.0, 5e-5, 1.0, -9999.0, -math.inf, math.nan, None, -1, True, "-1", 10**30]
+)
+WORDS = st.sampled_from(["a", "b", "é", "", "\\x41", "bytes:\\xc3", "\ud800", None, 7])
+BYTES = st.sampled_from(
+    [[97], [98], [195, 169], [], [195], [256], [-1], ["a"], None, 5, 10**12, "ab", (97,), [True]]
+)
+
+
+def entries(top: Any) -> Any:
+    """Entries as OpenAI writes them, or almost."""
+    usual = st.fixed_dictionaries(
+        {
+            "token": st.sampled_from("ab") | WORDS,
+            "logprob": st.floats(-9, -0.1) | NUMBERS,
+            "bytes": st.sampled_from([[97], [98]]) | BYTES,
+            "top_logprobs": top,
+        }
+    )
+    less = usual.flatmap(
+        lambda of: st.sampled_from([{key: of[key] for key in of if key != gone} for gone in of])
+    )
+    return usual | less | st.none() | usual.map(lambda of: SimpleNamespace(**of))
+
+
+TOPS = st.lists(entries(st.none()), max_size=3) | st.sampled_from([None, [], {}, {"a": -1.0}, 5])
+
+
+@given(st.lists(entries(TOPS), max_size=3), st.sampled_from([None, [], 5, [entry("n")]]))
+@settings(max_examples=300)
+def test_the_common_path_gives_what_the_long_way_gives(said: list[Any], refusal: Any) -> None:
+    both_ways({"content": said})
+    both_ways({"content": said, "refusal": refusal})
+    both_ways({"reasoning_content": said, "content": said[:1]})
+    both_ways({"content": tuple(said)})
+    both_ways(said)
+
+
+@given(ANYTHING)
+def test_the_common_path_reads_anything_as_the_long_way_does(anything: object) -> None:
+    both_ways(anything)
+    both_ways({"content": anything})
+
+
+def test_a_number_where_bytes_should_be_is_not_taken_for_how_many() -> None:
+    payload = {"content": [entry("a", -1.0, bytes=10**12, top_logprobs=[])]}
+
+    assert tokens_at(5, payload) == (Token("a", -1.0, at_ns=5),)
+
+
+def test_a_users_reader_is_asked_before_the_common_path() -> None:
+    mine = (Token("mine", -1.0),)
+
+    timed = tokens_at(5, {"content": [entry("a", -1.0, bytes=[97])]}, [lambda _: mine, *SHAPES])
+
+    assert timed == (Token("mine", -1.0, at_ns=5),)
 
 
 @given(st.lists(st.tuples(st.text(max_size=3), st.floats(-50, 0)), max_size=8))

@@ -7,6 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    BaseCallbackHandler,
+    CallbackManagerForLLMRun,
+)
 from langchain_core.messages import AIMessage, AIMessageChunk, ToolCall
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 from langchain_core.tools import tool
@@ -266,6 +271,29 @@ async def test_it_can_be_asked_without_any_callbacks(way: str) -> None:
         chunks = [chunk async for chunk in model._astream([])]
 
     assert "".join(chunk.text for chunk in chunks) == "a"
+
+
+class Told(BaseCallbackHandler):
+    """What token callbacks say."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+
+    def on_llm_new_token(self, token: str, **_: Any) -> None:
+        self.tokens.append(token)
+
+
+async def test_it_tells_each_token_once_when_it_is_told_to_tell_them_itself() -> None:
+    # As the v3 protocol has models do.
+    told, run = Told(), uuid4()
+    manager = CallbackManagerForLLMRun(run_id=run, handlers=[told], inheritable_handlers=[])
+    later = AsyncCallbackManagerForLLMRun(run_id=run, handlers=[told], inheritable_handlers=[])
+
+    list(a_model("a", "b")._stream([], run_manager=manager))
+    async for _ in a_model("c")._astream([], run_manager=later):
+        pass
+
+    assert "".join(told.tokens) == "abc"
 
 
 # Things that stand still

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric, MetricsData
 from rich import box
 from rich.bar import Bar
 from rich.cells import cell_len
@@ -23,29 +22,15 @@ from rich.table import Table
 from rich.text import Text
 
 from langchain_logprobs.core.confidence import identity, measure
+from langchain_logprobs.core.heat import LIGHT as HEAT
 from langchain_logprobs.core.model import Candidate, TokenLogprob
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import names
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import Metric, MetricsData
     from opentelemetry.sdk.trace import ReadableSpan
 
-HEAT = (
-    "#a20519",
-    "#ba2700",
-    "#d14200",
-    "#e26000",
-    "#e58300",
-    "#e6a234",
-    "#e7bf69",
-    "#ebd999",
-    "#f3f1c7",
-)
-"""Background of a token with a probability under 10 %, under 20 %, ... under 90 %; above, none.
-
-Made in OKLab, from dark red over orange to pale yellow: neighbours are equally far apart (0.07) and
-each is lighter than the one before, so that the order shows in greyscale too.
-"""
 _LIGHT_TEXT_UP_TO = 3  # the first three are dark: white text has the better contrast there
 _BARS = "▁▂▃▄▅▆▇█"
 _UNDER = (Style(), Style(dim=True))
@@ -393,6 +378,8 @@ def _point_label(metric: Metric, attributes: Mapping[str, object] | None) -> Tex
 
 
 def _point(point: object) -> Iterator[str]:
+    from opentelemetry.sdk.metrics.export import HistogramDataPoint  # noqa: PLC0415 - 0.2 s
+
     if isinstance(point, HistogramDataPoint):
         yield f"{point.count:,}"
         yield from (f"{value:.2f}" for value in (point.sum / point.count, point.min, point.max))

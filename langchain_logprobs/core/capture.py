@@ -167,8 +167,13 @@ class Capture:
             surplus = max(0, len(self._calls) - self._max_open_calls)
             return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))
 
+    @property
+    def calls(self) -> Mapping[UUID, OpenCall]:
+        """The calls in flight, always the same mapping: to look one up needs no lock."""
+        return self._calls
+
     def call(self, run_id: UUID) -> OpenCall | None:
-        """The call in flight with this id. Takes no lock: one look-up in a dictionary."""
+        """The call in flight with this id."""
         return self._calls.get(run_id)
 
     def open_calls(self) -> tuple[OpenCall, ...]:

@@ -44,6 +44,8 @@ class TokenMeasures(NamedTuple):
             lower bound of the true entropy.
         tail_mass: Probability of everything unlisted.
         log_odds: Of the chosen token against everything else, in nats.
+
+    .. versionadded:: 0.1.0
     """
 
     probability: float | None
@@ -70,7 +72,7 @@ class Confidence:
         count: Tokens, those without a usable logprob among them.
         missing: Tokens without a usable logprob.
         censored: Tokens of which only "less likely than all listed" is known.
-        with_candidates: Tokens that came with alternatives.
+        with_candidates: Tokens that came with usable alternatives: those the entropies are over.
         confidence: Geometric mean probability, exp(mean logprob): the length-normalised likelihood
             of Malinin & Gales 2021 (arXiv:2002.07650).
         perplexity: exp(-mean logprob), the exponent clamped at 700.
@@ -88,6 +90,8 @@ class Confidence:
         low_longest_run: Most of them in a row.
         lowest_window: Lowest geometric mean probability of 32 tokens in a row (of all, if fewer):
             the lowest group confidence of DeepConf (arXiv:2508.15260) on the chosen tokens.
+
+    .. versionadded:: 0.1.0
     """
 
     count: int = 0
@@ -149,7 +153,10 @@ def identity(token: TokenLogprob | Candidate) -> bytes:
 
 
 def measure(token: TokenLogprob) -> TokenMeasures:
-    """The measures of one token. The chosen token counts as one of its candidates, once."""
+    """The measures of one token. The chosen token counts as one of its candidates, once.
+
+    .. versionadded:: 0.1.0
+    """
     plain = _plain_measures(token)
     if plain is not None:
         return plain
@@ -221,6 +228,8 @@ def confidence_of(
             with reasoning.
         low_token: A token under this probability counts as low.
         measures: Those of `tokens` by `measure`, if they are at hand.
+
+    .. versionadded:: 0.1.0
     """
     tokens = tuple(tokens)
     measures = [measure(token) for token in tokens] if measures is None else measures
@@ -230,7 +239,7 @@ def confidence_of(
         count=len(tokens),
         missing=logprobs.count(None),
         censored=logprobs.count(CENSORED),
-        with_candidates=sum(bool(token.candidates) for token in tokens),
+        with_candidates=len(entropies),
         mean_entropy=_mean(entropies),
         max_entropy=max(entropies, default=None),
         mean_margin=_mean([of.margin for of in measures if of.margin is not None]),

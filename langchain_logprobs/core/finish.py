@@ -112,7 +112,7 @@ def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
         info = getattr(chunk, "generation_info", None)
         first = info.get("logprobs") if type(info) is dict else None
         # Almost every chunk has them there, so the other places are looked for only if not.
-        read = tokens_at(at_ns, first, shapes) if first else None
+        read = tokens_at(at_ns, first, shapes) if first is not None else None
         if not read:
             read = _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
         if read:
@@ -147,10 +147,20 @@ def _read(payloads: Iterable[object], shapes: Sequence[Shape]) -> _Read:
 
 
 def _payloads(generation: Any, logprobs: object = None) -> Iterator[object]:
-    yield from _found(getattr(generation, "generation_info", None))
-    if logprobs is not None:
-        yield logprobs
-    yield from _found(_metadata(generation))
+    found = [
+        *_found(getattr(generation, "generation_info", None)),
+        *([] if logprobs is None else [logprobs]),
+        *_found(_metadata(generation)),
+    ]
+    # LiteLLM's Router hands on the parameter `logprobs` itself.
+    yield from (_beside(generation, of) for of in found if not isinstance(of, bool))
+
+
+def _beside(generation: Any, payload: object) -> object:
+    """The payload; a bare number, as Together streams them, with the text that it belongs to."""
+    if isinstance(payload, float) and generation is not None:
+        return {"text": _str(generation, "text"), "logprobs": [payload]}
+    return payload
 
 
 def _found(mapping: object) -> Iterator[object]:

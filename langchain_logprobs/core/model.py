@@ -30,6 +30,8 @@ class Candidate(NamedTuple):
         text: The candidate as text; may hold U+FFFD where its bytes are no whole characters.
         logprob: Natural logarithm of its probability, at most 0.
         raw: Its UTF-8 bytes, where the provider gives them.
+
+    .. versionadded:: 0.1.0
     """
 
     text: str
@@ -50,6 +52,8 @@ class TokenLogprob:
             token among them.
         channel: What the token is part of.
         at_ns: When it arrived, in nanoseconds since the epoch; `None` if it was not streamed.
+
+    .. versionadded:: 0.1.0
     """
 
     text: str
@@ -69,6 +73,8 @@ class Completion:
         text: The answer's text as LangChain handed it on.
         tool_calls: The tool calls LangChain parsed out of the answer, as `(name, arguments)`.
         finish_reason: Why the model stopped, in the provider's words.
+
+    .. versionadded:: 0.1.0
     """
 
     tokens: tuple[TokenLogprob, ...] = ()
@@ -103,6 +109,8 @@ class ModelCall:
         output_tokens: Tokens of the answer, as the provider counts them.
         metadata: The run's metadata (`langgraph_node`, `thread_id`, ...), as LangChain gave it.
         parameters: How the model was asked (`temperature`, `top_logprobs`, `n`, ...).
+
+    .. versionadded:: 0.1.0
     """
 
     run_id: UUID
@@ -139,6 +147,8 @@ class RunTree:
         ended_ns: When it ended.
         outcome: How it ended.
         error: The exception's type, for `error` and `cancelled`.
+
+    .. versionadded:: 0.1.0
     """
 
     root_run_id: UUID

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from heapq import nsmallest
 from itertools import accumulate
 from operator import itemgetter
@@ -14,12 +16,14 @@ from uuid import UUID
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.fields import FieldConfidence
 from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
-from langchain_logprobs.core.report import CallReport, Processor, Report
+from langchain_logprobs.core.report import CallReport, Measured, Processor, Report
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import pieces
 
 MASK = "▮"
 """What stands for a token's text after `redact`."""
+_STEP = re.compile(r"""\["(?:[^"\\]|\\.)*"\]|\[\d+\]|\.[^.\[]+""")
+"""One step of a field's path: `["a key"]`, `[0]`, `.key`."""
 
 
 def redact(*patterns: str | re.Pattern[str]) -> Processor:
@@ -29,19 +33,18 @@ def redact(*patterns: str | re.Pattern[str]) -> Processor:
 
     Args:
         patterns: Regular expressions. Without any, all goes: token texts, bytes, alternatives,
-            answers, tool-call arguments and run metadata. With some, only what they match in the
-            answer, the tokens that overlap a match or weighed one, with all their alternatives,
-            and the arguments of tool calls in which there is a match.
+            answers, values and labels, keys that no schema names, tool-call arguments and run
+            metadata. With some, what they match in the answer, the tokens that overlap a match or
+            weighed one, with all their alternatives, and the arguments of tool calls in which there
+            is a match; and if there is any, the values and labels.
 
     Raises:
         re.error: A pattern is no regular expression.
+
+    .. versionadded:: 0.1.0
     """
     compiled = [re.compile(pattern) for pattern in patterns]
-    if not compiled:
-        return _on_calls(lambda report: _with_completions(report, _masked, hide_metadata=True))
-    return _on_calls(
-        lambda report: _with_completions(report, lambda of: _masked_matches(of, compiled))
-    )
+    return _on_calls(partial(_without_matches, compiled) if compiled else _without_text)
 
 
 def sample(rate: float) -> Processor:
@@ -54,6 +57,8 @@ def sample(rate: float) -> Processor:
 
     Raises:
         ValueError: `rate` is not between 0 and 1.
+
+    .. versionadded:: 0.1.0
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"sample() takes a share between 0 and 1, not {rate!r}")
@@ -75,6 +80,8 @@ def keep_lowest(count: int) -> Processor:
 
     Raises:
         ValueError: `count` is negative.
+
+    .. versionadded:: 0.1.0
     """
     if type(count) is not int or count < 0:
         raise ValueError(f"keep_lowest() takes a number of tokens, not {count!r}")
@@ -85,9 +92,7 @@ def keep_lowest(count: int) -> Processor:
         return replace(completion, tokens=tuple(tokens[at] for at in kept))
 
     def fewer(report: CallReport) -> CallReport:
-        completions = tuple(map(lowest, report.call.completions))
-        call = replace(report.call, completions=completions)
-        return replace(_with_fields(report, _without_places), call=call)
+        return _with_fields(_with_completions(report, lowest), _without_places)
 
     return _on_calls(fewer)
 
@@ -112,17 +117,16 @@ def _on_calls(change: Callable[[CallReport], CallReport]) -> Processor:
     return process
 
 
-def _with_completions(
-    report: CallReport, change: Callable[[Completion], Completion], *, hide_metadata: bool = False
-) -> CallReport:
-    """The report with its completions redacted, and its fields if anything was hidden."""
+def _with_completions(report: CallReport, change: Callable[[Completion], Completion]) -> CallReport:
     completions = tuple(map(change, report.call.completions))
-    if completions != report.call.completions:
-        report = _with_fields(_without_labels(report), _masking(report.known_paths))
-    call = replace(report.call, completions=completions)
-    if hide_metadata:
-        call = replace(call, metadata={}, parameters=_numbers(call.parameters))
-    return replace(report, call=call)
+    if completions == report.call.completions:
+        return report
+    tokens = tuple(token for completion in completions for token in completion.tokens)
+    return replace(
+        report,
+        call=replace(report.call, completions=completions),
+        measured=Measured(tokens, tuple(report.measured.of(tokens))),  # it holds tokens too
+    )
 
 
 def _with_fields(
@@ -140,28 +144,53 @@ def _with_fields(
     return replace(report, fields=report.fields.map(change), tools=tools, low_fields=low)
 
 
-def _without_labels(report: CallReport) -> CallReport:
-    """The report without its labels: which one was chosen is what the answer says."""
-    return replace(
-        report, labels={}, tools=tuple(replace(tool, labels={}) for tool in report.tools)
-    )
-
-
-def _masking(known: frozenset[str]) -> Callable[[FieldConfidence], FieldConfidence]:
-    """Hides what a field says, and its path too where that holds keys of the model's own."""
-    masks: dict[str, str] = {}
-
-    def masked(field: FieldConfidence) -> FieldConfidence:
-        path = field.path
-        if not {path, pattern_of(path)} & known and path != "$":
-            path = masks.setdefault(path, f"$.{MASK}{len(masks) + 1}")
-        return replace(field, value=None, path=path)
-
-    return masked
-
-
 def _without_places(field: FieldConfidence) -> FieldConfidence:
     return replace(field, tokens=range(0))
+
+
+def _without_text(report: CallReport) -> CallReport:
+    known = report.known_paths
+    report = _without_values(report, lambda path, _: not {path, pattern_of(path)} & known)
+    report = _with_completions(report, _masked)
+    parameters = _numbers(report.call.parameters)
+    return replace(report, call=replace(report.call, metadata={}, parameters=parameters))
+
+
+def _without_matches(patterns: list[re.Pattern[str]], report: CallReport) -> CallReport:
+    masked = _with_completions(report, lambda of: _masked_matches(of, patterns))
+    # A value may match where its spelling in the answer, such as "\\u00e9", does not.
+    said = (text for of in report.every_field for text in (of.path, *_leaves(of.value)))
+    if masked == report and not _any_match(patterns, said):
+        return report
+    return _without_values(masked, lambda _, key: _any_match(patterns, [key]))
+
+
+def _without_values(report: CallReport, hides: Callable[[str, str], bool]) -> CallReport:
+    """The report without what its fields say; which label was chosen is the answer itself.
+
+    Args:
+        report: The report.
+        hides: Whether a key is to be hidden, by the path that ends with it, and the key.
+    """
+    numbers: dict[str, int] = {}
+
+    def masked(field: FieldConfidence) -> FieldConfidence:
+        return replace(field, path=_masked_path(field.path, hides, numbers), value=None)
+
+    tools = tuple(replace(tool, labels={}) for tool in report.tools)
+    return _with_fields(replace(report, labels={}, tools=tools), masked)
+
+
+def _masked_path(path: str, hides: Callable[[str, str], bool], numbers: dict[str, int]) -> str:
+    """The path with a number for every key to be hidden: the same key, the same number."""
+    shown = real = "$"
+    for step in _STEP.findall(path):
+        real += step
+        key = step[1:] if step[0] == "." else json.loads(step)[0]
+        if isinstance(key, str) and hides(real, key):
+            step = f".{MASK}{numbers.setdefault(real, len(numbers) + 1)}"  # noqa: PLW2901
+        shown += step
+    return shown
 
 
 def _numbers(parameters: object) -> dict[str, object]:

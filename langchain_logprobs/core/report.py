@@ -54,6 +54,8 @@ class SequenceConfidence:
         completion: Index of the completion in `ModelCall.completions`.
         channel: Which of its tokens.
         confidence: Their measures.
+
+    .. versionadded:: 0.1.0
     """
 
     completion: int
@@ -100,6 +102,8 @@ class CallReport:
         low_fields: The values that are under the threshold set for their path.
         known_paths: Patterns of the paths that the application itself named, in the schema it asked
             to be filled or in its settings; other paths hold keys of the model's own.
+
+    .. versionadded:: 0.1.0
     """
 
     call: ModelCall
@@ -132,6 +136,12 @@ class CallReport:
         """The first completion's text."""
         return self.call.completions[0].text if self.call.completions else ""
 
+    def _repr_html_(self) -> str:
+        """The answer as a heat map: what a notebook shows."""
+        from langchain_logprobs.core.html import call_html  # noqa: PLC0415 - only notebooks need it
+
+        return call_html(self)
+
     @property
     def lowest_field(self) -> FieldConfidence | None:
         """The value, or the tool's argument, that the model was least sure of."""
@@ -159,6 +169,8 @@ class TreeReport:
         weakest: The least confident call; `None` if no call has a confidence.
         omitted: Calls that ended after the tree's bounds were reached: each was reported on its
             own, but is not among `calls`.
+
+    .. versionadded:: 0.1.0
     """
 
     tree: RunTree
@@ -174,13 +186,22 @@ class TreeReport:
 
 
 Report = CallReport | TreeReport
-"""What flows through processors to sinks."""
+"""What flows through processors to sinks.
+
+.. versionadded:: 0.1.0
+"""
 
 Processor = Callable[[Report], Report | None]
-"""Changes a report, or drops it by giving `None`."""
+"""Changes a report, or drops it by giving `None`.
+
+.. versionadded:: 0.1.0
+"""
 
 Sink = Callable[[Report], None]
-"""Writes a report somewhere."""
+"""Writes a report somewhere.
+
+.. versionadded:: 0.1.0
+"""
 
 
 def call_report(
@@ -271,7 +292,10 @@ def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, 
 
 
 def through(*processors: Processor) -> Processor:
-    """One processor that applies each in turn, and stops at the first that drops the report."""
+    """One processor that applies each in turn, and stops at the first that drops the report.
+
+    .. versionadded:: 0.1.0
+    """
 
     def process(report: Report) -> Report | None:
         for processor in processors:

@@ -131,7 +131,10 @@ def tokens_at(
     at_ns: int, payload: object, shapes: Sequence[Shape] = SHAPES
 ) -> tuple[TokenLogprob, ...] | None:
     """What `read_tokens` gives, with the time at which it arrived."""
-    plain = _plain_tokens(payload, at_ns) if shapes[0] is SHAPES[0] else None
+    try:
+        plain = _plain_tokens(payload, at_ns) if shapes[0] is SHAPES[0] else None
+    except Exception:  # noqa: BLE001 - as in `read_tokens`, which is asked next
+        plain = None
     if plain is not None:
         return plain
     tokens = read_tokens(payload, shapes)
@@ -157,16 +160,15 @@ def _plain_tokens(payload: object, at_ns: int) -> tuple[TokenLogprob, ...] | Non
 def _plain_token(entry: object, at_ns: int) -> TokenLogprob | None:
     if type(entry) is not dict:
         return None
-    try:
-        text, logprob, raw = entry["token"], entry["logprob"], bytes(entry["bytes"])
-        top = entry["top_logprobs"]
-    except (KeyError, TypeError, ValueError):
+    text, logprob = entry.get("token"), entry.get("logprob")
+    raw, top = entry.get("bytes"), entry.get("top_logprobs")
+    if type(text) is not str or type(logprob) is not float or type(raw) is not list:
         return None
-    if type(text) is not str or type(logprob) is not float or type(entry["bytes"]) is not list:
+    if not CENSORED < logprob <= 0 or "\\x" in text or type(top) is not list:
         return None
-    if not CENSORED < logprob <= 0 or "\\x" in text:
+    listed, raw = _plain_candidates(top), _raw(raw)
+    if listed is None or raw is None:
         return None
-    listed = _candidates(top) if top else ()
     return TokenLogprob(text, logprob + 0.0, raw, listed, "content", at_ns)
 
 
@@ -176,16 +178,15 @@ def _are_entries(entries: Sequence[object]) -> bool:
     return all("logprob" in entry for entry in known) and (bool(known) or not entries)
 
 
-def _token(entry: object, channel: Channel = "content", at_ns: int | None = None) -> TokenLogprob:
+def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
     fields = fields_of(entry)
-    raw, top = _raw(fields.get("bytes")), fields.get("top_logprobs")
+    raw = _raw(fields.get("bytes"))
     return TokenLogprob(
         _text(fields.get("token"), raw),
         sound_logprob(fields.get("logprob")),
         raw,
-        _candidates(top) if top else (),
+        _candidates(fields.get("top_logprobs")),
         channel,
-        at_ns,
     )
 
 
@@ -216,7 +217,7 @@ def _plain_candidates(top: Sequence[Any]) -> tuple[Candidate, ...] | None:
             text, logprob, raw = entry["token"], entry["logprob"], entry["bytes"]
             if type(text) is not str or type(logprob) is not float or type(raw) is not list:
                 return None
-            if not CENSORED < logprob <= before or "\\x" in text:
+            if not (raw and CENSORED < logprob <= before) or "\\x" in text:
                 return None
             before, raw = logprob, bytes(raw)
             known.add(raw)

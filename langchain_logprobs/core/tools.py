@@ -87,6 +87,8 @@ def tool_fields(
         low_token: A token under this probability counts as low.
         measures: Those of `tokens` by `measure`, if they are at hand.
     """
+    if not tool_calls:  # almost always, and reading tokens in every way takes its time
+        return ()
     aligned, found = _best(tokens, tool_calls)
     join = partial(
         joined_fields, aligned=aligned, tokens=tokens, low_token=low_token, measures=measures

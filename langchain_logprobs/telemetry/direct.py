@@ -7,7 +7,7 @@ that is so is asked of an example: the first token span of a call, started and e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, StaticSampler, TraceId
 from opentelemetry.trace import SpanContext
 
 from langchain_logprobs.telemetry.linking import LinkingProcessor
+from langchain_logprobs.telemetry.pace import processors
 
 _MOST_ATTRIBUTES = 24
 """More than a token span ever has."""
@@ -107,7 +108,7 @@ def _is_plain(example: ReadableSpan, tracer: Tracer) -> bool:
         and getattr(bounds, "max_value_len", 0) is None
         and (counted is None or getattr(counted, "__name__", "") == "noop")
         and _goes_by_trace(tracer.sampler)
-        and all(map(_is_passive, _processors(tracer.span_processor)))
+        and all(map(_is_passive, processors(tracer.span_processor)))
     )
 
 
@@ -116,11 +117,6 @@ def _goes_by_trace(sampler: object) -> bool:
     if type(sampler) is ParentBased:
         return _goes_by_trace(getattr(sampler, "_local_parent_sampled", None))
     return type(sampler) in {StaticSampler, TraceIdRatioBased}
-
-
-def _processors(processor: object) -> Iterable[object]:
-    inner = getattr(processor, "_span_processors", None)
-    return [processor] if inner is None else inner
 
 
 def _is_passive(processor: object) -> bool:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 
 from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.telemetry import direct, names
-from langchain_logprobs.telemetry.identity import OfEach
+from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.metrics import Metrics
+from langchain_logprobs.telemetry.pace import SLICE, Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
     Options,
     TokenSpan,
     token_attributes,
+    token_name,
     token_spans,
 )
 
-SLICE = 64
-"""Token spans between two rests of the worker."""
-BURST = 512
-"""Token spans between two flushes: a batch. The queue behind holds 2,048 and then drops."""
+WAIT = 0.01
+"""Seconds between two looks at a queue that is full."""
 
-Emit = Callable[[Mapping[str, Any], int, int], None]
-"""Emits a token span of these attributes, from and to these times."""
+Emit = Callable[[TokenSpan], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +37,7 @@ class Emission:
         report: Whose tokens.
         options: Which of them, and what of them.
         tracer: Who starts them.
-        provider: Whose tracer that is; it is flushed after every burst.
+        provider: Whose tracer that is, and whose queues must not overflow.
         parent: The LLM span.
         metrics: Where they are counted.
     """
@@ -55,66 +52,46 @@ class Emission:
     def slices(self) -> Iterator[int]:
         """Emits the spans, a slice at a time; gives the number of each slice."""
         spans = iter(token_spans(self.report, self.options))
-        yield 0
-        pace = _PACES[self.provider]
+        pace = pace_of(self.provider)
         emit: Emit = self._start_and_end
         for first in islice(spans, 1):
             emit = self._emit_example(first)
-            self.metrics.count_token_spans("emitted", 1)
+            self._count(pace, 1)
             yield 1
-            pace.advance(1, self.provider)
         while batch := list(islice(spans, SLICE)):
+            while not pace.has_room():
+                time.sleep(WAIT)
+                yield 0
             for span in batch:
-                emit(self._attributes(span), span.start_ns, span.end_ns)
-            self.metrics.count_token_spans("emitted", len(batch))
+                emit(span)
+            self._count(pace, len(batch))
             yield len(batch)
-            pace.advance(len(batch), self.provider)
+
+    def _count(self, pace: Pace, count: int) -> None:
+        self.metrics.count_token_spans("emitted", count)
+        pace.since += count
 
     def _attributes(self, span: TokenSpan) -> dict[str, Any]:
         return token_attributes(span, self.report.low_token, self.options)
 
     def _emit_example(self, span: TokenSpan) -> Emit:
         """Emits the first span the usual way; how to emit those that are like it."""
-        example = self._started(self._attributes(span), span.start_ns)
+        example = self._started(span)
         example.end(span.end_ns)
+        if self.options.openinference:  # those made directly have one name
+            return self._start_and_end
         made = direct.like(example, self.tracer)
-        return self._start_and_end if made is None else made.emit
+        if made is None:
+            return self._start_and_end
+        return lambda span: made.emit(self._attributes(span), span.start_ns, span.end_ns)
 
-    def _start_and_end(self, attributes: Mapping[str, Any], start_ns: int, end_ns: int) -> None:
-        self._started(attributes, start_ns).end(end_ns)
+    def _start_and_end(self, span: TokenSpan) -> None:
+        self._started(span).end(span.end_ns)
 
-    def _started(self, attributes: Mapping[str, Any], start_ns: int) -> trace.Span:
-        parent = trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context())
+    def _started(self, span: TokenSpan) -> trace.Span:
         return self.tracer.start_span(
-            names.TOKEN_SPAN, context=parent, attributes=attributes, start_time=start_ns
+            token_name(span, self.options),
+            context=trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context()),
+            attributes=self._attributes(span),
+            start_time=span.start_ns,
         )
-
-
-@dataclass(slots=True)
-class Pace:
-    """Keeps token spans from filling the provider's queue, where they would evict others."""
-
-    burst: int
-    since: int = 0
-
-    def advance(self, count: int, provider: object) -> None:
-        """Counts spans; flushes the provider once they make a burst."""
-        self.since += count
-        if self.since + SLICE > self.burst:
-            self.since = 0
-            flush = getattr(provider, "force_flush", None)
-            if flush is not None:
-                flush()
-
-
-def _pace(provider: object) -> Pace:
-    del provider
-    return Pace(_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, "")))
-
-
-_PACES = OfEach[Pace](_pace)
-
-
-def _burst(queue_size: str) -> int:
-    """How many spans to hand over between two flushes: at most a quarter of the queue."""
-    return min(BURST, int(queue_size) // 4) if queue_size.strip().isdigit() else BURST

@@ -41,7 +41,7 @@ _KINDS = {
     "langfuse.observation.type": frozenset({"generation"}),
     "llm.request.type": frozenset({"chat", "completion"}),
     "mlflow.spanType": frozenset({"CHAT_MODEL", "LLM", '"CHAT_MODEL"', '"LLM"'}),
-    "openinference.span.kind": frozenset({"LLM"}),
+    names.OPENINFERENCE_KIND: frozenset({"LLM"}),
     "traceloop.span.kind": frozenset[str](),
 }
 """Attributes that tell a span's kind, and the kinds that are an LLM call."""

@@ -64,6 +64,12 @@ PROVIDERS: Final = {
 }
 """LangChain's `ls_provider` to the conventions' well-known value, where they differ."""
 
+# What OpenInference defines, for Phoenix and Arize; written only where the settings ask for it
+
+OPENINFERENCE_KIND: Final = "openinference.span.kind"
+OPENINFERENCE_OUTPUT: Final = "output.value"
+OPENINFERENCE_OUTPUT_TYPE: Final = "output.mime_type"
+
 # On a token span
 
 TOKEN_INDEX: Final = "langchain_logprobs.token.index"

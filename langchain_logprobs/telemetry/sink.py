@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
@@ -25,6 +27,7 @@ from langchain_logprobs.telemetry.spans import (
     call_attributes,
     count_token_spans,
     model_attributes,
+    openinference_attributes,
     tree_attributes,
 )
 from langchain_logprobs.telemetry.worker import SHARED, Job, Worker, flush_at_exit
@@ -106,9 +109,10 @@ class OpenTelemetrySink:
 
     def flush(self, timeout: float) -> bool:
         """Waits until the token spans are sent, `timeout` seconds at most; whether they are."""
+        until = time.monotonic() + timeout
         sent = self._worker.flush(timeout)
         flush = getattr(self._provider, "force_flush", None)
-        return sent and (flush is None or bool(flush(int(timeout * 1000))))
+        return sent and (flush is None or _in_time(flush, until - time.monotonic()))
 
     def __call__(self, report: Report) -> None:
         """Writes a report."""
@@ -134,6 +138,7 @@ class OpenTelemetrySink:
         count, omitted = count_token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
         if link.span is None:
+            attributes |= openinference_attributes("LLM", report.text, self._options)
             span = self._own_span(report.call, attributes, link.context)
         else:
             span = link.span
@@ -195,6 +200,7 @@ class OpenTelemetrySink:
                 names.OPERATION: names.WORKFLOW_OPERATION,
                 names.WORKFLOW_NAME: name,
                 names.RUN_ID: str(call.root_run_id),
+                **openinference_attributes("CHAIN", None, self._options),
             },
             start_time=call.root_started_ns,
         )
@@ -245,6 +251,16 @@ def _version() -> str | None:
         return version("langchain-logprobs")
     except PackageNotFoundError:  # run from a folder, or frozen into an executable
         return None
+
+
+def _in_time(flush: Callable[[int], object], timeout: float) -> bool:
+    """Whether a provider is flushed in time: it goes on for as long as anybody starts spans."""
+    done: list[object] = []
+    timeout = max(0.0, timeout)
+    thread = threading.Thread(target=lambda: done.append(flush(int(timeout * 1000))), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return bool(done and done[0])
 
 
 def _lose(metrics: Metrics, count: int) -> None:

@@ -39,6 +39,7 @@ class Options:
     metric_attributes: tuple[str, ...] = ()
     metric_fields: tuple[str, ...] = ()
     max_pending_spans: int = 100_000
+    openinference: bool = False
 
 
 class TokenSpan(NamedTuple):
@@ -98,6 +99,28 @@ def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
     return chosen
 
 
+def token_name(span: TokenSpan, options: Options) -> str:
+    """What a token span is called: always the same, unless people are to read it in a tree."""
+    if not options.openinference:
+        return names.TOKEN_SPAN
+    label = names.TOKEN_SPAN if span.text is None else repr(span.text)
+    probability = span.measures.probability
+    return label if probability is None else f"{label} {probability:.2f}"
+
+
+def openinference_attributes(
+    kind: Literal["LLM", "CHAIN"], text: str | None, options: Options
+) -> Attributes:
+    """What Phoenix shows of a span: its kind, and its text where content may be sent."""
+    if not options.openinference:
+        return {}
+    known: Attributes = {names.OPENINFERENCE_KIND: kind}
+    if options.capture_content and text:
+        known[names.OPENINFERENCE_OUTPUT] = text
+        known[names.OPENINFERENCE_OUTPUT_TYPE] = "text/plain"
+    return known
+
+
 def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
     """The attributes of a token span."""
     token, of = span.token, span.measures
@@ -121,6 +144,8 @@ def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Att
             names.TOKEN_TEXT: span.text,
         }
     )
+    if options.openinference:
+        known |= openinference_attributes("CHAIN", span.text, options)
     if options.capture_content and token.candidates:
         known[names.TOKEN_CANDIDATES] = tuple([of.text for of in token.candidates])
         known[names.TOKEN_CANDIDATE_LOGPROBS] = tuple([of.logprob for of in token.candidates])
@@ -255,7 +280,7 @@ def _completion_spans(
     fields: Mapping[int, str],
 ) -> Iterator[TokenSpan]:
     tokens = completion.tokens
-    places = iter(_places(completion))
+    places = iter(_places(completion, _counts(report).get(index)))
     in_content = count()
     texts = pieces(tokens) if options.capture_content else [None] * len(tokens)
     rows = zip(tokens, report.measured.of(tokens), _times(report.call, tokens), texts, strict=True)
@@ -277,10 +302,17 @@ def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[in
             before = now
 
 
-def _places(completion: Completion) -> list[tuple[int, int]]:
+def _counts(report: CallReport) -> dict[int, int]:
+    """How many tokens the content of each completion has, whatever a processor has left of it."""
+    contents = (of for of in report.sequences if of.channel == "content")
+    return {of.completion: of.confidence.count for of in contents}
+
+
+def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
     """Where each token of the content stands in the answer's bytes, if that is certain."""
     content = [token for token in completion.tokens if token.channel == "content"]
-    aligned = align(content, completion.text) if completion.text else None
+    is_whole = bool(completion.text) and len(content) == count
+    aligned = align(content, completion.text) if is_whole else None
     if aligned is None or aligned.alignment != "exact":
         return []
     return list(zip(aligned.starts, aligned.ends, strict=True))

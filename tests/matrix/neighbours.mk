@@ -1,4 +1,3 @@
-# Beside each other instrumentation, really installed: some ten minutes, outside of CI.
 .PHONY: neighbours
-neighbours:
+neighbours: ## beside every other instrumentation, really installed; some ten minutes
 	$(or $(PYTHON),python3) tests/matrix/neighbours/run.py --write $(ARGS)

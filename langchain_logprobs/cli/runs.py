@@ -1,0 +1,104 @@
+"""`runs`: the list."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from langchain_logprobs.cli.options import clock, console, when_ns
+from langchain_logprobs.cli.render import heat_style, number, visible
+from langchain_logprobs.store.reader import Query, RunSummary, Sort, StoredRuns
+
+_CLOCK = len("2026-11-23 00:07:20")
+_CONFIDENCE = len("confidence")
+_MODEL = 24
+_GAPS = len("tokens") + 17
+
+
+def query(
+    *,
+    model: str | None = None,
+    node: str | None = None,
+    since: str | None = None,
+    outcome: str | None = None,
+    under: float | None = None,
+    text: str | None = None,
+    low: bool | None = None,
+    sort: Sort = "newest",
+) -> Query:
+    """What the options ask for.
+
+    Raises:
+        Failure: An option has a value it cannot have.
+    """
+    return Query(
+        model=model,
+        node=node,
+        since_ns=when_ns(since),
+        outcome=outcome,
+        under=under,
+        text=text,
+        low=low,
+        sort=sort,
+    )
+
+
+def list_runs(store: Path | None, asked: Query, limit: int, *, as_json: bool) -> None:
+    """Prints the runs, as a table or one JSON object a line."""
+    stored = StoredRuns(store)
+    found = stored.summaries(asked, limit=limit)
+    if as_json:
+        for summary in found:
+            click.echo(json.dumps(asdict(summary)))
+        return
+    out = console()
+    if found:
+        out.print(_table(found, out.width))
+    total = stored.count(asked)
+    out.print(f"{len(found):,} of {total:,} runs in {stored.path}", style="dim", markup=False)
+    if total > len(found):
+        out.print("More: --limit, or langchain-logprobs view", style="dim")
+    if dropped := stored.dropped():
+        out.print(f"{dropped:,} reports were dropped: writing could not keep up.", style="yellow")
+
+
+def _table(found: list[RunSummary], width: int) -> Table:
+    model = min(_MODEL, max(len(of.model or "") for of in found))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("run", no_wrap=True, min_width=13)
+    table.add_column("ended", no_wrap=True, min_width=_CLOCK)
+    table.add_column("model", no_wrap=True, min_width=model)
+    table.add_column("confidence", justify="right", no_wrap=True, min_width=_CONFIDENCE)
+    table.add_column("tokens", justify="right", no_wrap=True, min_width=6)
+    table.add_column("answer", no_wrap=True)
+    # Of all columns, only the last may be cut.
+    rest = max(10, width - len("01a205ba-79c7") - _CLOCK - model - _CONFIDENCE - _GAPS)
+    for of in found:
+        table.add_row(
+            of.run_id[:13],
+            clock(of.ended_ns),
+            _cut(visible(of.model or "-"), _MODEL),
+            _confidence(of),
+            f"{of.tokens:,}",
+            _cut(visible(of.text.strip()), rest),
+        )
+    return table
+
+
+def _cut(text: str, width: int) -> Text:
+    shown = Text(text)
+    shown.truncate(width, overflow="ellipsis")
+    return shown
+
+
+def _confidence(of: RunSummary) -> Text:
+    if of.confidence is None:
+        return Text(of.unavailable or of.outcome, "dim")
+    mark = "▼ " if of.low else ""
+    return Text(mark).append(number(of.confidence), heat_style(of.confidence, low_token=0))

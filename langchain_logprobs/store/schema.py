@@ -1,0 +1,245 @@
+"""What a store's file looks like inside, how it is opened, and what can be wrong with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+VERSION: Final = 1
+"""Of the schema; in the file as `user_version`."""
+APPLICATION: Final = 0x4C4C5052
+"""Says that an SQLite file is one of these ("LLPR"); in it as `application_id`."""
+VARIABLE: Final = "LANGCHAIN_LOGPROBS_STORE"
+"""The environment variable that names the store."""
+BUSY_SECONDS: Final = 10.0
+"""How long to wait for another process that is writing."""
+_DEFAULT = "langchain_logprobs.db"
+
+MEASURES: Final = (
+    "confidence",
+    "lowest_window",
+    "min_logprob",
+    "mean_entropy",
+    "max_entropy",
+    "min_log_odds",
+    "surprisal_tail",
+)
+"""The measures that stand in columns of their own, to sort and filter by."""
+
+SCHEMA: Final = f"""
+CREATE TABLE calls (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- in the order of writing, over all processes
+  run_id TEXT NOT NULL UNIQUE,
+  root_run_id TEXT NOT NULL,
+  parent_run_id TEXT,
+  root_name TEXT,
+  started_ns INTEGER NOT NULL,
+  ended_ns INTEGER NOT NULL,
+  model TEXT,
+  provider TEXT,
+  node TEXT,                              -- LangGraph's node it ran in
+  outcome TEXT NOT NULL,
+  error TEXT,
+  unavailable TEXT,                       -- why it has no confidence
+  low INTEGER NOT NULL,                   -- whether its confidence is under low_response
+  tokens INTEGER NOT NULL,
+  low_tokens INTEGER NOT NULL,
+  {"".join(f"{name} REAL, " for name in MEASURES)}
+  lowest_field TEXT,
+  lowest_field_confidence REAL,
+  text TEXT NOT NULL                      -- how the answer begins
+);
+CREATE INDEX calls_by_end ON calls (ended_ns);
+CREATE INDEX calls_by_root ON calls (root_run_id);
+CREATE INDEX calls_by_confidence ON calls (confidence);
+CREATE INDEX calls_by_model ON calls (model, ended_ns);
+CREATE TABLE bodies (                     -- apart, so that lists need not pass over them
+  seq INTEGER PRIMARY KEY REFERENCES calls (seq) ON DELETE CASCADE,
+  body BLOB NOT NULL
+);
+CREATE TABLE trees (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  root_run_id TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  started_ns INTEGER NOT NULL,
+  ended_ns INTEGER NOT NULL,
+  outcome TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  confidence REAL,
+  weakest TEXT,                           -- the run_id of its least confident call
+  body BLOB NOT NULL
+);
+CREATE INDEX trees_by_end ON trees (ended_ns);
+CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+"""
+
+
+class StoreError(Exception):
+    """A store cannot be used; the message says why, and the way out.
+
+    .. versionadded:: 0.1.0
+    """
+
+
+def default_path(environment: Mapping[str, str] | None = None) -> Path:
+    """Where the store is if nobody says: what `LANGCHAIN_LOGPROBS_STORE` names, or a file here."""
+    environment = os.environ if environment is None else environment
+    return Path(environment.get(VARIABLE) or _DEFAULT)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to write with; the store is made if there is none.
+
+    Raises:
+        StoreError: The file is no store of this version.
+        sqlite3.Error: It cannot be written now.
+    """
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        if not _is_made(connection, path):
+            _make(connection, path)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing.
+
+    Raises:
+        StoreError: There is no store, or not one that can be read.
+    """
+    if not path.is_file():
+        raise StoreError(
+            f"There is no store at {path}. Make one with sinks=[Store({str(path)!r})] or "
+            f"`langchain-logprobs demo`, or name another with --store or {VARIABLE}."
+        )
+    with explained(path), ExitStack() as unless_returned:
+        connection = unless_returned.enter_context(closing(_open_to_read(path)))
+        if _is_made(connection, path):
+            unless_returned.pop_all()
+            return connection
+    raise StoreError(f"The store at {path} is empty: nothing was written to it yet.")
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into a `StoreError` with a way out."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(explanation(path, error)) from error
+
+
+def explanation(path: Path, error: sqlite3.Error) -> str:
+    """What the error means for who has the store, and what to do about it."""
+    code = getattr(error, "sqlite_errorcode", None)
+    match None if code is None else code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            told = "is locked by another process. Let it finish, or end it"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            told = "is read-only. Give write permission to it and its folder, or choose another"
+        case sqlite3.SQLITE_FULL:
+            told = "is on a full disk. Free some space, or give Store() a max_bytes"
+        case sqlite3.SQLITE_CANTOPEN:
+            told = "cannot be opened. Check that its folder exists and that you may use it"
+        case sqlite3.SQLITE_NOTADB:
+            told = "is no SQLite file. Choose another path; this file is left as it is"
+        case sqlite3.SQLITE_CORRUPT:
+            told = (
+                "is damaged. Move it away to start a new one; what can be saved, "
+                f"`sqlite3 {path} .recover | sqlite3 recovered.db` saves"
+            )
+        case sqlite3.SQLITE_IOERR:
+            told = "cannot be read or written: the disk reports an error. Choose another path"
+        case _:
+            told = "cannot be used"
+    return f"The store at {path} {told}. ({error})"
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+    options = {"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False}
+    connection = sqlite3.connect(uri, uri=True, **options)  # type: ignore[call-overload]
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # A folder that cannot be written has no room for the files that readers share with
+        # writers. If nobody has written what is not yet in the file itself, none are needed.
+        if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists():
+            raise
+        connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, **options)  # type: ignore[call-overload]
+    return connection  # type: ignore[no-any-return]
+
+
+def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether it is a store of this version; `False` for an empty file.
+
+    Raises:
+        StoreError: It is something else.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not tables:
+        return False
+    if application != APPLICATION:
+        raise StoreError(
+            f"{path} is an SQLite file of something else. Choose another path; it is left as it is."
+        )
+    if version != VERSION:
+        newer = version > VERSION
+        way_out = (
+            'upgrade with `pip install -U "langchain-logprobs"`'
+            if newer
+            else "export it with the version that made it (`langchain-logprobs export`)"
+        )
+        raise StoreError(
+            f"The store at {path} has schema version {version}, and this is "
+            f"{VERSION}: {way_out}, or choose another path. It is left as it is."
+        )
+    return True
+
+
+def _make(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    _use_wal(connection)
+    # Several processes may come here at once: the first makes it, the others find it made.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not _is_made(connection, path):
+            for statement in SCHEMA.split(";\n"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Many readers beside one writer; where the file system cannot, SQLite keeps its own way."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:  # for this, SQLite does not wait by itself
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

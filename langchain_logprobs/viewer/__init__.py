@@ -1,0 +1,1 @@
+"""The browser page, served to this machine alone. Needs the extra `viewer`."""

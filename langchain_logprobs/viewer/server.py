@@ -1,0 +1,94 @@
+"""The page, served on the loopback interface by uvicorn in a thread."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from langchain_logprobs.viewer.app import create_app
+
+_HOST = "127.0.0.1"
+_START_SECONDS = 10.0
+
+
+class PortTakenError(OSError):
+    """Something else listens on that port."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers.
+
+    Attributes:
+        url: The page's address, secret and all.
+        thread: Where it runs.
+    """
+
+    url: str
+    thread: threading.Thread
+
+    def wait(self) -> None:
+        """Returns when it has ended; a `KeyboardInterrupt` comes through."""
+        while self.thread.is_alive():
+            self.thread.join(0.5)
+
+
+@contextmanager
+def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[RunningServer]:
+    """A server for as long as the `with` block runs.
+
+    Args:
+        path: The store.
+        port: On the loopback interface; 0 for any that is free.
+        token: The secret in the address; a new one by default.
+
+    Raises:
+        PortTakenError: Something else listens on that port.
+    """
+    token = token or secrets.token_urlsafe(16)
+    config = uvicorn.Config(
+        create_app(path, token),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    with closing(_bound(port)) as listening:
+        thread = threading.Thread(
+            target=server.run, args=([listening],), name="langchain-logprobs-viewer", daemon=True
+        )
+        thread.start()
+        try:
+            _wait_until(server)
+            chosen = listening.getsockname()[1]
+            yield RunningServer(f"http://{_HOST}:{chosen}/{token}/", thread)
+        finally:
+            server.should_exit = True
+            thread.join(_START_SECONDS)
+
+
+def _bound(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((_HOST, port))
+    except OSError as error:
+        listening.close()
+        raise PortTakenError(*error.args) from error
+    return listening
+
+
+def _wait_until(server: uvicorn.Server) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)

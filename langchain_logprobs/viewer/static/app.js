@@ -1,0 +1,91 @@
+// What is shown stands in the address: filters and the run that is open.
+import { $, ask, problem } from "./dom.js";
+import { showList } from "./list.js";
+import { showRun } from "./run.js";
+
+const state = { seq: 0, close: null };
+
+export function parameters() {
+  return new URLSearchParams(location.search);
+}
+
+export function go(changes, { replace = false } = {}) {
+  const wanted = parameters();
+  for (const [key, value] of Object.entries(changes)) {
+    if (value) wanted.set(key, value);
+    else wanted.delete(key);
+  }
+  const query = wanted.toString();
+  history[replace ? "replaceState" : "pushState"](null, "", query ? `?${query}` : "./");
+  return open();
+}
+
+async function open() {
+  state.close?.();
+  state.close = null;
+  problem();
+  $("pop").hidden = true;
+  const wanted = parameters();
+  const mine = (state.opened = {});
+  try {
+    const view = wanted.get("run") ? showRun : showList;
+    const shown = await view($("main"), wanted, { go, isCurrent: () => state.opened === mine });
+    if (state.opened === mine) state.close = shown?.close ?? null;
+    if (state.opened === mine) state.heard = shown?.heard ?? null;
+    document.documentElement.dataset.ready = "true";
+  } catch (error) {
+    if (state.opened !== mine) return;
+    problem(error instanceof TypeError ? "The viewer has stopped. Start it again: langchain-logprobs view" : error.message);
+  }
+}
+
+function listen() {
+  const events = new EventSource("api/live");
+  events.onmessage = ({ data }) => {
+    const told = JSON.parse(data);
+    $("live").textContent = told.error ? "store unreadable" : "● live";
+    if (told.error) return problem(told.error);
+    if (told.seq !== state.seq && state.seq) state.heard?.(told.seq);
+    state.seq = told.seq;
+  };
+  events.onerror = () => ($("live").textContent = "○ not connected");
+  addEventListener("pagehide", () => events.close());
+}
+
+function theme() {
+  const select = $("theme");
+  const apply = (value) => {
+    if (value) document.documentElement.dataset.theme = value;
+    else delete document.documentElement.dataset.theme;
+    dispatchEvent(new Event("themechange"));
+  };
+  select.value = localStorage.getItem("theme") ?? "";
+  apply(select.value);
+  select.addEventListener("change", () => {
+    localStorage.setItem("theme", select.value);
+    apply(select.value);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));
+}
+
+addEventListener("popstate", open);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[data-go]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  history.pushState(null, "", link.getAttribute("href"));
+  open();
+});
+
+theme();
+$("home").dataset.go = "";
+ask("choices").then(
+  (of) => {
+    $("store").textContent = of.path;
+    state.seq = of.seq;
+    if (of.dropped) problem(`${of.dropped} reports were dropped: writing could not keep up.`);
+  },
+  (error) => problem(error.message),
+);
+await open();
+listen();

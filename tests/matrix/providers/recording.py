@@ -1,0 +1,88 @@
+"""LangChain's callbacks as they came, as plain data: what `tests/payloads/observed_*` hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+
+class Recorder(BaseCallbackHandler):
+    """Notes every callback of a model's calls."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **told: Any) -> None:
+        """Notes it."""
+        del serialized, messages
+        self._start("on_chat_model_start", told)
+
+    def on_llm_start(self, serialized: Any, prompts: Any, **told: Any) -> None:
+        """Notes it."""
+        del serialized, prompts
+        self._start("on_llm_start", told)
+
+    def on_llm_new_token(self, token: Any, *, chunk: Any = None, **told: Any) -> None:
+        """Notes it."""
+        others = {key: plain(told[key]) for key in ("logprobs", "log_probs") if key in told}
+        self._note("on_llm_new_token", token=plain(token), chunk=plain(chunk), kwargs=others)
+
+    def on_llm_end(self, response: Any, **told: Any) -> None:
+        """Notes it."""
+        del told
+        self._note("on_llm_end", generations=plain(response.generations))
+
+    def on_llm_error(self, error: BaseException, **told: Any) -> None:
+        """Notes it."""
+        partial = getattr(told.get("response"), "generations", [])
+        self._note("on_llm_error", error=type(error).__name__, response=plain(partial))
+
+    def _start(self, event: str, told: dict[str, Any]) -> None:
+        metadata, given = told.get("metadata") or {}, told.get("invocation_params") or {}
+        self._note(
+            event,
+            metadata={key: plain(of) for key, of in metadata.items() if key != "lc_versions"},
+            invocation_params={key: plain(given[key]) for key in _PARAMETERS if given.get(key)},
+        )
+
+    def _note(self, event: str, **fields: Any) -> None:
+        self.events.append({"event": event, **fields})
+
+
+_PARAMETERS = (
+    "_type",
+    "include",
+    "logprobs",
+    "model",
+    "model_kwargs",
+    "model_name",
+    "top_logprobs",
+)
+_SHOWN = {
+    "ChatGenerationChunk": ("text", "generation_info", "message"),
+    "ChatGeneration": ("text", "generation_info", "message"),
+    "GenerationChunk": ("text", "generation_info"),
+    "Generation": ("text", "generation_info"),
+    "AIMessageChunk": ("content", "response_metadata", "tool_calls", "usage_metadata"),
+    "AIMessage": ("content", "response_metadata", "tool_calls", "usage_metadata"),
+}
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON has it; an object becomes its fields, with its class."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    name = type(value).__name__
+    if name in _SHOWN:
+        return {"__class__": name} | {key: plain(getattr(value, key, None)) for key in _SHOWN[name]}
+    fields = getattr(value, "__dict__", None)
+    if not isinstance(fields, dict):
+        return repr(value)
+    return {"__pydantic__": name} | {key: plain(each) for key, each in fields.items()}

@@ -1,0 +1,161 @@
+"""Tries every provider's real client code against its wire format on loopback; prints the table.
+
+python tests/matrix/providers/run.py                 # all, some minutes; the environments are kept
+python tests/matrix/providers/run.py groq ollama     # some
+python tests/matrix/providers/run.py --write         # also docs/providers.md and the recordings
+
+Every package gets a virtual environment of its own, as they disagree about versions, below
+`$XDG_CACHE_HOME/langchain-logprobs/providers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+sys.path.insert(0, str(HERE))
+
+from models import CASES, Case  # noqa: E402
+from table import DOCUMENT, rendered, with_table  # noqa: E402
+
+FOUND = HERE / "found.json"
+RECORDINGS = ROOT / "tests" / "payloads" / "providers"
+INSTALLING, TRYING = 600, 120
+"""Seconds at most."""
+_ALSO_RECORDED = {
+    "together": ("plain", "stream"),
+    "litellm-router": ("plain", "stream"),
+    "ollama": ("plain", "v3"),
+    "databricks": ("plain", "stream"),
+}
+"""What is worth recording besides the calls that went right: how logprobs get lost."""
+
+
+def main() -> None:
+    """Tries what the command line names; fails where a model gives other tokens than it should."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("names", nargs="*", choices=[*CASES, []], help="which; all if none")
+    parser.add_argument("--write", action="store_true", help="write the docs and the recordings")
+    parser.add_argument("--upgrade", action="store_true", help="install what is newest by now")
+    given = parser.parse_args()
+    found = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    for name in given.names or CASES:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        seen = tried(name, CASES[name], upgrade=given.upgrade)
+        if given.write:
+            record(name, seen)
+        found[name] = without_events(seen)
+    print(rendered({name: found[name] for name in given.names or CASES}))
+    if given.write:
+        ordered = {name: found[name] for name in CASES if name in found}
+        FOUND.write_text(json.dumps(ordered, indent=1) + "\n")
+        DOCUMENT.write_text(with_table(DOCUMENT.read_text(), rendered(ordered)))
+    sys.exit(any(is_wrong(found[name]) for name in given.names or CASES))
+
+
+def is_wrong(seen: Mapping[str, Any]) -> bool:
+    """Whether a model that `with_logprobs` takes came to other tokens than were sent."""
+    calls = [of for of in seen.get("patched", {}).values() if isinstance(of, dict)]
+    return "refused" not in seen.get("patched", {}) and any(
+        call["tokens"] != call["sent"]
+        and not (call["error"] or "").startswith("NotImplementedError")
+        for call in calls
+    )
+
+
+def tried(name: str, case: Case, *, upgrade: bool) -> dict[str, Any]:
+    """What the probe found, or why it could not be run."""
+    python, problem = environment(case.packages, upgrade=upgrade)
+    if problem is not None:
+        return {"problem": problem}
+    code, output, errors = bounded([str(python), str(HERE / "probe.py"), name], TRYING)
+    if code != 0:
+        return {"problem": (errors.strip().splitlines() or [f"exit code {code}"])[-1][:300]}
+    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return found
+
+
+def environment(packages: Sequence[str], *, upgrade: bool) -> tuple[Path, str | None]:
+    """The Python of the packages' environment, and what stood against making it."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "langchain-logprobs" / "providers" / packages[0]
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    wanted = "\n".join([*packages, str(ROOT)])
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted and not upgrade:
+        return python, None
+    uv = shutil.which("uv")
+    make = [uv, "venv", "-q", "--clear"] if uv else [sys.executable, "-m", "venv"]
+    install = (
+        [uv, "pip", "install", "-q", "--python", str(python)]
+        if uv
+        else [str(python), "-m", "pip", "install", "-q"]
+    )
+    options = ["--python", sys.executable] if uv else []
+    # The interpreter of this script: the environments are of one Python, whatever made them.
+    for command in ([*make, *options, str(folder)], [*install, *packages, "-e", str(ROOT)]):
+        code, _, errors = bounded(command, INSTALLING)
+        if code != 0:
+            said = " ".join(errors.split()).rpartition("cause: ")[2]
+            return python, f"cannot be installed: {said[:300]}"
+    stamp.write_text(wanted)
+    return python, None
+
+
+def bounded(command: Sequence[str], seconds: int) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command; at the end of its time, all of it is stopped."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return -1, "", f"took more than {seconds} s"
+    return process.returncode, output, errors
+
+
+def record(name: str, seen: Mapping[str, Any]) -> None:
+    """Writes down the calls that CI replays without the package."""
+    RECORDINGS.mkdir(exist_ok=True)
+    wanted = {_ALSO_RECORDED.get(name, ("", ""))}
+    if "refused" not in seen.get("patched", {}):
+        wanted |= {("patched", "invoke"), ("patched", "stream")}
+    for mode, way in wanted:
+        call = seen.get(mode, {}).get(way)
+        by_name = (mode, way) == _ALSO_RECORDED.get(name)
+        if call is None or not (by_name or call["tokens"] == call["sent"]):
+            continue
+        recording = {
+            "origin": "observed against tests/matrix/providers/wire.py",
+            "versions": seen["versions"],
+            "patched": mode == "patched",
+            "exception_to_caller": call["error"],
+            "report": {key: call[key] for key in ("tokens", "source", "outcome", "reason")},
+            "events": call["events"],
+        }
+        path = RECORDINGS / f"observed_{name}_{way}{'' if mode == 'patched' else '_unpatched'}.json"
+        path.write_text(json.dumps(recording, indent=1) + "\n")
+
+
+def without_events(seen: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without what the callbacks were handed."""
+    return {
+        key: without_events(of) if isinstance(of, dict) else of
+        for key, of in seen.items()
+        if key not in ("events", "source", "outcome")
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""Nothing lost, nobody hurt: slow, failing and dead exporters, exits of every kind, and forks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs.telemetry.worker import SHARED
+from langchain_logprobs.testing import ScriptedChatModel, answer
+
+TOKENS = 20_000
+
+
+class Exporter(SpanExporter):
+    """Takes its time, fails while it is told to, and counts what arrives by name."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self.up = threading.Event()
+        self.up.set()
+        self.names: Counter[str] = Counter()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        time.sleep(self.seconds)
+        self.up.wait()
+        self.names.update(span.name for span in spans)
+        return SpanExportResult.SUCCESS
+
+
+class Ground:
+    """A provider with a default batch processor before an exporter, a handler, a model."""
+
+    def __init__(self, exporter: Exporter, tokens: int, **settings: int) -> None:
+        self.exporter = exporter
+        self.reader = InMemoryMetricReader()
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(BatchSpanProcessor(exporter))
+        self.handler = LogprobsCallbackHandler(
+            tracer_provider=self.provider,
+            meter_provider=MeterProvider([self.reader], shutdown_on_exit=False),
+            max_token_spans=None,
+            **settings,  # type: ignore[arg-type]
+        )
+        self.model = ScriptedChatModel(answers=[answer(*["x"] * tokens)])
+
+    def call(self) -> None:
+        self.model.invoke("?", config={"callbacks": [self.handler]})
+
+    def counts(self) -> dict[str, int]:
+        """Token spans by what became of them."""
+        data = self.reader.get_metrics_data()
+        return {
+            str((point.attributes or {})["result"]): int(getattr(point, "value", 0))
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "langchain_logprobs.token_spans"
+            for point in metric.data.data_points
+        }
+
+
+def test_a_slow_exporter_loses_no_token_span_and_evicts_none_of_the_application() -> None:
+    ground = Ground(Exporter(0.02), TOKENS // 10)
+    over = threading.Event()
+    started = Counter[str]()
+
+    def work() -> None:
+        tracer = ground.provider.get_tracer("application")
+        while not over.wait(0.005):
+            tracer.start_span("work").end()
+            started["work"] += 1
+
+    application = threading.Thread(target=work)
+    application.start()
+    for _ in range(10):
+        ground.call()
+    assert SHARED.flush(60)
+    over.set()
+    application.join()
+    ground.provider.shutdown()
+
+    assert ground.exporter.names["token"] == TOKENS
+    assert ground.exporter.names["work"] == started["work"] > 0
+    assert ground.counts() == {"emitted": TOKENS}
+
+
+def test_flush_ends_in_time_though_the_application_goes_on_starting_spans() -> None:
+    ground, over = Ground(Exporter(0.05), 100), threading.Event()
+
+    def work() -> None:
+        while not over.wait(0.001):
+            ground.provider.get_tracer("application").start_span("work").end()
+
+    application = threading.Thread(target=work)
+    application.start()
+    ground.call()
+    started = time.monotonic()
+    ground.handler.flush(0.5)
+    seconds = time.monotonic() - started
+    over.set()
+    application.join()
+    ground.provider.shutdown()
+
+    assert seconds < 5
+    assert ground.exporter.names["token"] == 100
+
+
+def test_an_exporter_that_is_down_for_a_while_loses_nothing() -> None:
+    ground = Ground(Exporter(), 3000)
+    ground.exporter.up.clear()
+
+    ground.call()
+    assert not ground.handler.flush(0.3)
+    ground.exporter.up.set()
+    assert ground.handler.flush(30)
+    ground.provider.shutdown()
+
+    assert ground.exporter.names["token"] == 3000
+    assert ground.counts() == {"emitted": 3000}
+
+
+def test_what_a_dead_exporter_leaves_is_bounded_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ground = Ground(Exporter(), 1000, max_pending_spans=2500)
+    ground.exporter.up.clear()
+
+    for _ in range(8):
+        ground.call()
+
+    waiting, counts = SHARED.pending, ground.counts()
+    assert waiting <= 2500
+    assert counts["lost"] >= 5000
+    assert waiting + counts["lost"] + counts.get("emitted", 0) in range(8000, 8065)
+    assert waiting > 1000  # the queue's other half is the application's
+    said = [record for record in caplog.records if "were lost" in record.getMessage()]
+    assert len(said) == 1
+    ground.exporter.up.set()
+    assert ground.handler.flush(30)
+    ground.provider.shutdown()
+    counts = ground.counts()
+    assert counts["emitted"] + counts["lost"] == 8000
+    assert ground.exporter.names["token"] == counts["emitted"]
+
+
+HEAD = """
+    import os, signal, sys, threading, time
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+    from langchain_core.runnables import RunnableLambda
+    from langchain_logprobs import LogprobsCallbackHandler
+    from langchain_logprobs.testing import ScriptedChatModel, answer
+
+    class Printing(SpanExporter):
+        seconds = 0.02
+        def export(self, spans):
+            time.sleep(self.seconds)
+            os.write(1, b"".join(span.name.encode() + b"\\n" for span in spans))
+            return SpanExportResult.SUCCESS
+
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Printing()))
+    trace.set_tracer_provider(provider)
+    handler = LogprobsCallbackHandler(max_token_spans=None)
+    model = ScriptedChatModel(answers=[answer(*["x"] * 3000)])
+    config = {"callbacks": [handler]}
+"""
+
+
+def ran(body: str, *, kill: bool = False) -> tuple[Counter[str], int, float]:
+    """What a program exports, its exit code, and how many seconds its end took."""
+    program = textwrap.dedent(HEAD) + textwrap.dedent(body)
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = [line.strip() for line in iter(process.stdout.readline, "ready\n")] if kill else []
+        started = time.monotonic()
+        if kill:
+            process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=60)
+        return Counter([*lines, *rest.splitlines()]), process.returncode, time.monotonic() - started
+
+
+def test_a_program_that_ends_has_sent_everything() -> None:
+    names, code, _ = ran("model.invoke('?', config=config)")
+
+    assert (names["token"], names["chat scripted-1"], code) == (3000, 1, 0)
+
+
+def test_a_program_that_exits_inside_a_chain_has_sent_everything() -> None:
+    names, code, _ = ran("""
+        def leave(_):
+            model.invoke("?", config=config)
+            sys.exit(3)
+        RunnableLambda(leave).invoke("?", config=config)
+    """)
+
+    assert (names["token"], code) == (3000, 3)
+
+
+def test_a_program_that_raises_has_sent_everything() -> None:
+    names, code, _ = ran("model.invoke('?', config=config); raise SystemError('gone')")
+
+    assert (names["token"], code) == (3000, 1)
+
+
+def test_a_worker_that_is_told_to_stop_has_sent_everything() -> None:
+    names, code, _ = ran(
+        """
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as gunicorn's and uvicorn's do
+        model.invoke("?", config=config)
+        os.write(1, b"ready\\n")
+        while True:
+            time.sleep(0.1)
+        """,
+        kill=True,
+    )
+
+    assert (names["token"], code) == (3000, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="This system has no fork.")
+def test_parent_and_child_of_a_fork_each_send_what_is_theirs() -> None:
+    names, code, _ = ran("""
+        import warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.invoke("?", config=config)
+        child = os.fork()
+        if not child:
+            model.invoke("?", config=config)
+            sys.exit(0)
+        _, status = os.waitpid(child, 0)
+        sys.exit(os.waitstatus_to_exitcode(status))
+    """)
+
+    assert (names["token"], names["chat scripted-1"], code) == (6000, 2, 0)
+
+
+def test_an_exporter_that_hangs_holds_up_the_exit_no_longer_than_is_said() -> None:
+    names, code, seconds = ran("""
+        from langchain_logprobs.telemetry import worker
+        worker.EXIT_PATIENCE = 0.3
+        Printing.seconds = 3600
+        provider.shutdown = lambda: None  # its own wait is not what is tested
+        import atexit; atexit.unregister(provider._atexit_handler)
+        model.invoke("?", config=config)
+        begun = time.monotonic()
+        atexit.register(lambda: os.write(1, b"exit\\n"))
+    """)
+
+    assert (names["token"], code) == (0, 0)
+    assert seconds < 30
