@@ -58,8 +58,8 @@ class CallWatcher(Protocol):
     def run_started(self, run_id: UUID) -> None:
         """A chain, tool or retriever begins, which calls may be inside."""
 
-    def call_started(self, run_id: UUID) -> None:
-        """A call begins: told in the very context in which it is made."""
+    def call_started(self, run_id: UUID, inside: UUID | None) -> None:
+        """A call begins, maybe inside another: told in the very context in which it is made."""
 
     def call_finished(self, run_id: UUID) -> None:
         """A call is done with, whether or not a report of it came."""
@@ -110,10 +110,10 @@ class Delivery:
         for watcher in self._watchers:
             self.guard("sink", watcher.run_started, run_id)
 
-    def call_started(self, run_id: UUID) -> None:
+    def call_started(self, run_id: UUID, inside: UUID | None) -> None:
         """Tells the watchers of a call that begins."""
         for watcher in self._watchers:
-            self.guard("sink", watcher.call_started, run_id)
+            self.guard("sink", watcher.call_started, run_id, inside)
 
     def call(self, report: CallReport, *, requested: bool) -> None:
         """Hands on the report of a call."""

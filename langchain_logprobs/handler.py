@@ -322,7 +322,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         call = _open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
             self._capture.add_report(self._report(old, "abandoned"))
-        self._delivery.call_started(run_id)
+        self._delivery.call_started(run_id, call.inside)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_id)

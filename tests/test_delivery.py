@@ -306,8 +306,8 @@ class Watcher:
         del run_id
         self.tell("run_started")
 
-    def call_started(self, run_id: UUID) -> None:
-        del run_id
+    def call_started(self, run_id: UUID, inside: UUID | None) -> None:
+        del run_id, inside
         self.tell("call_started")
 
     def call_finished(self, run_id: UUID) -> None:
@@ -360,7 +360,7 @@ def test_a_plain_sink_needs_no_more_than_to_be_called() -> None:
     delivery = a_delivery(sinks=[reports.append])
     tree = RunTree(root_run_id=UUID(int=1), name="r", started_ns=0, ended_ns=1)
 
-    delivery.call_started(UUID(int=1))
+    delivery.call_started(UUID(int=1), None)
     delivery.call(call_report(a_call()), requested=False)
     delivery.tree(tree, tree_report(tree, []))
     delivery.after_fork()

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from conftest import Observed
@@ -185,6 +186,20 @@ async def test_beside_a_handler_that_comes_first_tokens_hang_under_its_llm_span(
     assert summary.parent.span_id == llm.context.span_id
     assert (summary.attributes or {})["langchain_logprobs.tokens.count"] == 2
     assert not observed.spans("chat") + observed.spans("invoke_workflow")
+
+
+def test_a_call_that_was_left_open_takes_no_span_of_the_next(
+    observed: Observed, handler: LogprobsCallbackHandler
+) -> None:
+    handler.on_chat_model_start({}, [], run_id=UUID(int=1))  # nothing ever ends it
+    scope, kind = "opentelemetry.instrumentation.langchain", {"gen_ai.operation.name": "chat"}
+
+    MODEL.invoke("", {"callbacks": [Theirs(observed, scope, **kind)]})
+
+    handler.close()
+    (llm,) = observed.spans("their llm")
+    assert [of.parent.span_id for of in observed.spans("token")] == [llm.context.span_id] * 2
+    assert [of.name for of in observed.spans("chat")] == ["chat"]  # that of the one left open
 
 
 def test_a_call_made_before_spans_are_watched_finds_its_span_when_that_ends() -> None:

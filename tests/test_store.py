@@ -504,6 +504,36 @@ print("ok" if store_at(sys.argv[1]) is store else "another")
 """
 
 
+FORKS = """
+import os, sys
+sys.path[:0] = {path!r}
+from stored import a_report
+from langchain_logprobs.store import Store
+store = Store(sys.argv[1], max_pending=10**9)
+for _ in range(15):
+    for _ in range(40):  # so that a transaction is likely under way at the fork
+        store(a_report(model="parent"))
+    child = os.fork()
+    if child == 0:
+        store(a_report(model="child"))
+        done = store.close(20)
+        os._exit(0 if done else 1)
+    assert os.waitpid(child, 0)[1] == 0
+print("ok" if store.close(20) else "not written")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_forks_in_the_middle_of_writing_lose_nothing(path: Path) -> None:
+    said, _ = run_python(FORKS, str(path)).communicate(timeout=200)
+
+    assert said == "ok\n"
+    runs = StoredRuns(path)
+    assert {of: runs.count(Query(model=of)) for of in runs.models()} == {"child": 15, "parent": 600}
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_after_a_fork_both_go_on_writing(path: Path) -> None:
     said, _ = run_python(FORK, str(path)).communicate(timeout=100)

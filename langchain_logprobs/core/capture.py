@@ -27,7 +27,8 @@ class OpenCall:
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
     are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
     `told` is how often its start was told of: LangChain tells a handler that is listed twice
-    everything twice. `shares_usage`: the usage at its end is a whole batch's.
+    everything twice. `shares_usage`: the usage at its end is a whole batch's. `inside`: the open
+    call that it is made in, if there is one.
     """
 
     run_id: UUID
@@ -41,6 +42,7 @@ class OpenCall:
     parameters: Mapping[str, Any]
     root_run_id: UUID
     schemas: tuple[object, ...] = ()
+    inside: UUID | None = None
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)
@@ -88,6 +90,12 @@ class _Tree:
             siblings[orphan] = None
         if not siblings:
             del self.children[parent]
+
+    def call_around(self, run_id: UUID | None) -> UUID | None:
+        """The open call that this run is, or is in."""
+        while run_id is not None and run_id not in self.calls:
+            run_id = self.parents.get(run_id)
+        return run_id
 
     def calls_inside(self, run_id: UUID) -> list[OpenCall]:
         """The open calls inside a run, at any depth."""
@@ -155,6 +163,7 @@ class Capture:
             if known is not None:
                 known.told += 1
                 return ()
+            call.inside = call.parent_run_id if call.parent_run_id in self._calls else None
             root = self._root(call.parent_run_id)
             if root is not None:
                 tree = self._trees[root]
@@ -163,6 +172,7 @@ class Capture:
                 tree.heard_ns = call.started_ns
                 call.root_run_id, call.root_name = root, tree.name
                 call.root_started_ns = tree.started_ns
+                call.inside = tree.call_around(call.parent_run_id)
             self._calls[call.run_id] = call
             surplus = max(0, len(self._calls) - self._max_open_calls)
             return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from langchain_logprobs.core.report import CallReport, TreeReport
+from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.store.codec import encode
 from langchain_logprobs.store.schema import MEASURES
 
@@ -41,6 +41,13 @@ _INSERT_CALL = (
 )
 
 Row = tuple[Any, ...]
+
+
+def weight(report: Report) -> int:
+    """How much room a report takes while it waits. A tree's calls are held anyway."""
+    if isinstance(report, TreeReport):
+        return 1 + len(report.calls)
+    return 1 + sum(len(completion.tokens) for completion in report.call.completions)
 
 
 def call_row(report: CallReport) -> Row:

@@ -117,6 +117,41 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def prepare(path: Path) -> None:
+    """Makes the store if there is none.
+
+    What will pass (a lock, a full disk) is left to the writer, which tries again.
+
+    Raises:
+        StoreError: The path cannot be a store.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connect(path).close()
+    except OSError as error:
+        raise StoreError(f"The store's folder {path.parent} cannot be made: {error}") from error
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+            raise StoreError(explanation(path, error)) from error
+    if path.exists() and not os.access(path, os.W_OK):
+        raise StoreError(explanation(path, _read_only()))
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Which file is at the path; `None` if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _read_only() -> sqlite3.Error:
+    error = sqlite3.OperationalError("attempt to write a readonly database")
+    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+    return error
+
+
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """A connection that writes nothing.
 

@@ -19,7 +19,14 @@ from weakref import WeakSet
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.store import rows
 from langchain_logprobs.store.codec import encode
-from langchain_logprobs.store.schema import StoreError, connect, default_path, explanation
+from langchain_logprobs.store.schema import (
+    StoreError,
+    connect,
+    default_path,
+    explanation,
+    identity,
+    prepare,
+)
 
 _LOG = logging.getLogger("langchain_logprobs")
 
@@ -35,8 +42,15 @@ _BATCH_REPORTS = 500
 _TRY_AGAIN = (0.5, 5.0)
 """Seconds until a failed write is tried again, at first and at the most."""
 _PRUNE_SECONDS = 30.0
+_FORK_SECONDS = 1.0
+"""How long a fork waits for a transaction to end; one takes a tenth of that."""
 _PAGES = 2_000
 _HELD_CALLS = 10_000
+_TOO_SLOW = (
+    "The store at %s cannot keep up: reports are dropped, and counted. A larger max_pending, a "
+    "faster disk or a sampling processor avoids that."
+)
+_TOO_LATE = "%d reports could not be written to the store at %s before the process ended."
 _UNREADABLE = (TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, struct.error)
 
 
@@ -77,7 +91,7 @@ class Store:
         self._max_bytes = max_bytes
         self._max_pending = max_pending
         self._reset()
-        _check(self.path)
+        prepare(self.path)
         _STORES.add(self)
 
     def _reset(self) -> None:
@@ -87,6 +101,8 @@ class Store:
         self._dropped = 0
         self._dropped_noted = 0
         self._changed = threading.Condition()
+        self._writing = threading.Lock()  # held over a transaction
+        self._paused = False
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -108,7 +124,7 @@ class Store:
 
     def __call__(self, report: Report) -> None:
         """Takes a report; it is written soon."""
-        tokens = _tokens(report)
+        tokens = rows.weight(report)
         with self._changed:
             if self._queue and self._pending_tokens + tokens > self._max_pending:
                 self._dropped += 1
@@ -121,11 +137,7 @@ class Store:
                 self._start()
                 self._changed.notify_all()
         if first:
-            _LOG.warning(
-                "The store at %s cannot keep up: reports are dropped, and counted. A larger "
-                "max_pending, a faster disk or a sampling processor avoids that.",
-                self.path,
-            )
+            _LOG.warning(_TOO_SLOW, self.path)
         if self._inline:
             self._write_all()
 
@@ -150,16 +162,27 @@ class Store:
     def at_exit(self) -> None:
         """Writes what is left; whatever comes yet is written at once."""
         if not self.close(EXIT_SECONDS):
-            _LOG.warning(
-                "%d reports could not be written to the store at %s before the process ended.",
-                self._unwritten,
-                self.path,
-            )
+            _LOG.warning(_TOO_LATE, self._unwritten, self.path)
         self._inline = True
+
+    def before_fork(self) -> None:
+        """Closes the file, between two transactions; the next one opens it again.
+
+        A connection that is open at a fork leaves SQLite in the child believing that it holds
+        locks, for ever, and in the parent that nobody else uses the file.
+        """
+        self._paused = self._writing.acquire(timeout=_FORK_SECONDS)
+        if self._paused:
+            self._disconnect()
+
+    def after_fork_in_parent(self) -> None:
+        """Goes on."""
+        if self._paused:
+            self._writing.release()
 
     def after_fork(self) -> None:
         """Begins anew in a child process: what waits is the parent's, and so is its connection."""
-        # SQLite forbids a child so much as to close it, which its deletion would do.
+        # SQLite forbids a child so much as to close one, which its deletion would do.
         _PARENTS.append(self._connection)
         self._reset()
 
@@ -205,7 +228,8 @@ class Store:
     def _end(self) -> None:
         """Leaves nothing to the next thread; the lock is held, so that there is none yet."""
         if self._thread is threading.current_thread():
-            self._disconnect()
+            with self._writing:
+                self._disconnect()
             self._thread = None
 
     def _has_batch(self) -> bool:
@@ -219,37 +243,43 @@ class Store:
     def _write_batch(self, rest: float = _REST) -> bool:
         """Writes what waits, in one transaction; `False` if it has to be tried again."""
         batch = [self._queue[index] for index in range(min(len(self._queue), _BATCH_REPORTS))]
-        unreadable = 0
+        writes = []
+        for report in batch:
+            writes.append(self._prepared(report))
+            time.sleep(rest)
+        unreadable = writes.count(None)
+        missed = self._dropped + unreadable - self._dropped_noted
+        try:
+            with self._writing:
+                self._write(list(filter(None, writes)), missed)
+        except (sqlite3.Error, StoreError) as error:
+            self._complain(error)
+            return False
+        self._done(batch, unreadable, missed)
+        with self._writing:
+            self._prune()
+        return True
+
+    def _write(self, writes: list[Callable[[sqlite3.Connection], None]], missed: int) -> None:
         try:
             connection = self._connected()
-            writes = []
-            for report in batch:
-                write = self._prepared(report)
-                unreadable += write is None
-                writes.append(write)
-                time.sleep(rest)
             connection.execute("BEGIN IMMEDIATE")
-            for write in filter(None, writes):
+            for write in writes:
                 write(connection)
-            missed = self._dropped + unreadable - self._dropped_noted
             if missed:
                 rows.count_dropped(connection, missed)
             connection.execute("COMMIT")
-        except (sqlite3.Error, StoreError) as error:
-            self._complain(error)
-            self._disconnect()
-            return False
-        self._done(batch, unreadable, missed)
-        self._prune(connection)
-        return True
+        except (sqlite3.Error, StoreError):
+            self._disconnect()  # which rolls back
+            raise
 
     def _connected(self) -> sqlite3.Connection:
         """A connection to the file that is there now: the old one may have been moved away."""
-        if self._connection is not None and _file(self.path) != self._file:
+        if self._connection is not None and identity(self.path) != self._file:
             self._disconnect()
         if self._connection is None:
             self._connection = connect(self.path)
-            self._file = _file(self.path)
+            self._file = identity(self.path)
         return self._connection
 
     def _prepared(self, report: Report) -> Callable[[sqlite3.Connection], None] | None:
@@ -285,7 +315,7 @@ class Store:
         with self._changed:
             for report in batch:
                 self._queue.popleft()
-                self._pending_tokens -= _tokens(report)
+                self._pending_tokens -= rows.weight(report)
             self._unwritten -= len(batch)
             self._dropped += unreadable
             self._dropped_noted += noted
@@ -298,11 +328,12 @@ class Store:
             _LOG.warning("%s Reports wait, and it is tried again.", told)
         self._complained = True
 
-    def _prune(self, connection: sqlite3.Connection) -> None:
+    def _prune(self) -> None:
         if time.monotonic() - self._pruned < _PRUNE_SECONDS:
             return
         self._pruned = time.monotonic()
         try:
+            connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
             if self._max_age is not None:
                 rows.prune_by_age(connection, self._max_age.total_seconds())
@@ -311,7 +342,7 @@ class Store:
             connection.execute("COMMIT")
             # It takes a step a page, and `execute` takes one.
             connection.executescript(f"PRAGMA incremental_vacuum({_PAGES})")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
             self._complain(error)
             self._disconnect()
 
@@ -342,59 +373,26 @@ _OPENING = threading.Lock()
 _PARENTS: list[sqlite3.Connection | None] = []
 
 
-def _check(path: Path) -> None:
-    """Makes the store if there is none.
-
-    What will pass (a lock, a full disk) is left to the writer, which tries again.
-
-    Raises:
-        StoreError: The path cannot be a store.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connect(path).close()
-    except OSError as error:
-        raise StoreError(f"The store's folder {path.parent} cannot be made: {error}") from error
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
-            raise StoreError(explanation(path, error)) from error
-    if path.exists() and not os.access(path, os.W_OK):
-        raise StoreError(explanation(path, _read_only()))
-
-
-def _file(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _read_only() -> sqlite3.Error:
-    error = sqlite3.OperationalError("attempt to write a readonly database")
-    error.sqlite_errorcode = sqlite3.SQLITE_READONLY
-    return error
-
-
-def _tokens(report: Report) -> int:
-    """How much room a report takes while it waits. A tree's calls are held anyway."""
-    if isinstance(report, TreeReport):
-        return 1 + len(report.calls)
-    return 1 + sum(len(completion.tokens) for completion in report.call.completions)
-
-
 def _after_fork() -> None:
     global _OPENING  # noqa: PLW0603 - another thread of the parent may have held it
     _OPENING = threading.Lock()
-    for store in tuple(_STORES):
-        store.after_fork()
+    _each(Store.after_fork)()
 
 
-def _at_exit() -> None:
-    for store in tuple(_STORES):
-        store.at_exit()
+def _each(method: Callable[[Store], None]) -> Callable[[], None]:
+    """What calls that method of every store."""
+
+    def call() -> None:
+        for store in tuple(_STORES):
+            method(store)
+
+    return call
 
 
-atexit.register(_at_exit)
+atexit.register(_each(Store.at_exit))
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_each(Store.before_fork),
+        after_in_parent=_each(Store.after_fork_in_parent),
+        after_in_child=_after_fork,
+    )

@@ -106,22 +106,35 @@ class LinkingProcessor(SpanProcessor):
             link.claimed = True
 
 
-def open_link(run_id: UUID | None = None, *, early: bool = False) -> Link:
+def open_link(
+    run_id: UUID | None = None, outer: Link | None = None, *, early: bool = False
+) -> Link:
     """The link of a call that starts here and now.
 
     Args:
         run_id: LangChain's id of the call.
+        outer: The link of the call that this one is made in, if it is made in one.
         early: Whether the spans before this moment were not watched.
     """
-    outer = _innermost(_SLOT.get())
     link = Link(otel_context.get_current(), outer, early=early)
     current = trace.get_current_span(link.context)
     if (started := _from_openinference(run_id) or _just_started(outer)) is not None:
         link.span, link.claimed = started, True
     elif current.is_recording() and not _belongs(current, outer) and is_llm_span(current):
         link.span = current
+    _take_back(link.span, _innermost(_SLOT.get()), outer)
     _SLOT.set(link)
     return link
+
+
+def _take_back(span: trace.Span | None, last: Link | None, outer: Link | None) -> None:
+    """Frees a span from the link of a call that this one is not made in.
+
+    Such a call was left without an end. Its link may still be open here, and then it takes the span
+    of the next call, where that starts before we hear of the call.
+    """
+    if last is not None and last is not outer and last.span is span:
+        last.span = None
 
 
 def _add_processor(provider: Any) -> bool:

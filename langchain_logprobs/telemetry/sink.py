@@ -82,9 +82,10 @@ class OpenTelemetrySink:
         del run_id
         self._watch()
 
-    def call_started(self, run_id: UUID) -> None:
+    def call_started(self, run_id: UUID, inside: UUID | None) -> None:
         """Notes where a call's spans will belong: called where and when the call starts."""
-        self._links[run_id] = open_link(run_id, early=self._watch())
+        outer = None if inside is None else self._links.get(inside)
+        self._links[run_id] = open_link(run_id, outer, early=self._watch())
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""

@@ -147,7 +147,7 @@ def steps(report: Report, watcher: CallWatcher) -> None:
     into(report)
     shape: Shape = read_tokens
     assert_type(shape({}), Iterable[TokenLogprob] | None)
-    watcher.call_started(UUID(int=0))
+    watcher.call_started(UUID(int=0), None)
     watching: CallWatcher = OpenTelemetrySink()
     watching.after_fork()
 
