@@ -186,9 +186,12 @@ async def test_tokens_hang_under_the_llm_span_of_another_instrumentation(
     assert len(attributes_of(llm)) <= 40
 
 
-def test_a_span_that_is_not_yet_told_its_kind_is_taken_by_its_scope(observed: Observed) -> None:
+@pytest.mark.parametrize("undecided", ["null", '"UNKNOWN"'])
+def test_a_span_that_is_not_yet_told_its_kind_is_taken_by_its_scope(
+    observed: Observed, undecided: str
+) -> None:
     handler = observed.handler()
-    kinds = {"llm": '"UNKNOWN"', "chain": '"CHAIN"'}
+    kinds = {"llm": undecided, "chain": '"CHAIN"'}
     theirs = TheirHandler(observed, "mlflow.tracing.provider", kind="mlflow.spanType", **kinds)
 
     MODEL.invoke("", {"callbacks": [handler, theirs]})

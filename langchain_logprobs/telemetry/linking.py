@@ -47,7 +47,7 @@ _KINDS = {
 """Attributes that tell a span's kind, and the kinds that are an LLM call."""
 
 
-_UNDECIDED = '"UNKNOWN"'
+_UNDECIDED = frozenset({"null", '"UNKNOWN"'})
 """What MLflow has a span say of its kind until it is told."""
 
 
@@ -170,7 +170,7 @@ def _says_llm(span: ReadableSpan) -> bool | None:
     kinds = [
         attributes[name] in of
         for name, of in _KINDS.items()
-        if attributes.get(name, _UNDECIDED) != _UNDECIDED
+        if name in attributes and attributes[name] not in _UNDECIDED
     ]
     return any(kinds) if kinds else None
 
