@@ -228,11 +228,12 @@ def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
     Raises:
         StoreError: It is something else.
     """
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # First of all: another process may be making it, and what it commits comes all at once.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not tables:
         return False
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
         raise StoreError(
             f"{path} is an SQLite file of something else. Choose another path; it is left as it is."
