@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 from conftest import Observed, attributes_of
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
 
@@ -85,6 +86,24 @@ def test_each_value_is_measured_by_its_own_tokens(observed: Observed) -> None:
             {"price": pytest.approx(0.3679, abs=1e-4)},
         ],
     }
+
+
+def test_a_tree_names_the_least_certain_value_of_all_its_calls(observed: Observed) -> None:
+    sure = answer(('{"a": ', -0.01), ("1", -0.02), ("}", -0.01))
+    model = ScriptedChatModel(answers=[sure, ORDER, answer("no JSON")])
+    handler = observed.handler(keep=9)
+
+    RunnableLambda(lambda _: [model.invoke("") for _ in range(3)]).invoke(
+        "", {"callbacks": [handler]}
+    )
+
+    (tree,) = handler.trees
+    assert [of.lowest_field and of.lowest_field.path for of in tree.calls] == [
+        "$.a",
+        "$.items[1].price",
+        None,
+    ]
+    assert tree.lowest_field is tree.calls[1].lowest_field
 
 
 def test_labels_of_the_schema_are_found_without_being_named(observed: Observed) -> None:

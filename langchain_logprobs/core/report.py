@@ -180,6 +180,12 @@ class TreeReport:
     omitted: int = 0
 
     @property
+    def lowest_field(self) -> FieldConfidence | None:
+        """The value, or the tool's argument, that any of the models was least sure of."""
+        known = [field for call in self.calls if (field := call.lowest_field) is not None]
+        return min(known, key=_lowest, default=None)
+
+    @property
     def name(self) -> str:
         """The root run's name."""
         return self.tree.name
