@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -39,6 +39,13 @@ class Exporter(SpanExporter):
         self.up.wait()
         self.names.update(span.name for span in spans)
         return SpanExportResult.SUCCESS
+
+
+@pytest.fixture(autouse=True)
+def _nothing_waits_behind() -> Iterator[None]:
+    """A test that fails must not leave its dead exporter in the way of the tests that follow."""
+    yield
+    SHARED.give_up()
 
 
 class Ground:
@@ -144,7 +151,8 @@ def test_what_a_dead_exporter_leaves_is_bounded_counted_and_said_once(
 
     waiting, counts = SHARED.pending, ground.counts()
     assert waiting <= 2500
-    assert counts["lost"] >= 5000
+    # Neither lost nor waiting is what half the queue, the batch on its way and a slice hold.
+    assert counts["lost"] >= 8000 - 2500 - (1024 + 512 + 64)
     assert waiting + counts["lost"] + counts.get("emitted", 0) in range(8000, 8065)
     assert waiting > 1000  # the queue's other half is the application's
     said = [record for record in caplog.records if "were lost" in record.getMessage()]

@@ -199,3 +199,29 @@ def test_tickers_hear_of_the_exit_and_of_a_fork() -> None:
     worker.submit(told.job("b", 1), limit=PLENTY)
     assert worker.flush(5)
     assert told.sent == ["b"]
+
+
+def test_a_ticker_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Raising:
+        tick_seconds = 0.01
+
+        def tick(self) -> None:
+            raise RuntimeError
+
+        def at_exit(self) -> None:
+            """Holds nothing."""
+
+        def after_fork(self) -> None:
+            """Holds nothing."""
+
+    worker, raising = Worker(), Raising()
+    worker.look_after(raising)
+    done = threading.Event()
+    for _ in range(500):
+        if caplog.records:
+            break
+        done.wait(0.01)
+
+    assert caplog.records
+    assert worker.submit(Job(1, iter([1]), lambda _: None, lambda _: None), limit=1)
+    assert worker.flush(5)

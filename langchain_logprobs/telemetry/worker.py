@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
+
+_LOG = logging.getLogger("langchain_logprobs")
 
 REST = 0.001
 """Seconds of rest after every slice."""
@@ -185,7 +188,10 @@ class Worker:
 
     def _tick(self) -> None:
         for ticker in self.tickers():
-            ticker.tick()
+            try:
+                ticker.tick()
+            except Exception:  # noqa: BLE001 - one that raises must not end it for all
+                _LOG.warning("Error while looking for silent calls.", exc_info=True)
 
     def _do_slice(self, job: Job) -> None:
         try:
