@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Unpack
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, OpenCall
-from langchain_logprobs.core.finish import asks_for_logprobs, event_tokens, finish
+from langchain_logprobs.core.finish import event_tokens, finish
 from langchain_logprobs.core.model import Outcome, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
@@ -24,6 +24,7 @@ from langchain_logprobs.core.report import (
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
+from langchain_logprobs.core.start import open_call, run_name
 from langchain_logprobs.delivery import Delivery
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.settings import (
@@ -39,19 +40,6 @@ from langchain_logprobs.telemetry.worker import SHARED
 _FOREVER_NS = 2**63
 _CHUNKS_WITHOUT_TOKENS = 64
 """Room for them beside `max_tokens`: a role, the finish, the usage, parts of tool calls."""
-_KEPT_PARAMETERS = (
-    "frequency_penalty",
-    "logprobs",
-    "max_completion_tokens",
-    "max_tokens",
-    "n",
-    "presence_penalty",
-    "seed",
-    "temperature",
-    "top_k",
-    "top_logprobs",
-    "top_p",
-)
 
 
 class LogprobsCallbackHandler(BaseCallbackHandler):
@@ -319,7 +307,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         if not self._is_looked_after:
             SHARED.look_after(self)
             self._is_looked_after = True
-        call = _open_call(operation, serialized or {}, run_id, told, self._clock())
+        call = open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
             self._capture.add_report(self._report(old, "abandoned"))
         self._delivery.call_started(run_id, call.inside)
@@ -332,7 +320,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _start_run(
         self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any]
     ) -> None:
-        parent, name = told.get("parent_run_id"), _run_name(serialized or {}, told)
+        parent, name = told.get("parent_run_id"), run_name(serialized or {}, told)
         self._capture.start_run(run_id, parent, name, self._clock())
         self._delivery.run_started(run_id)
 
@@ -392,57 +380,6 @@ def _stores(path: str | None) -> list[Sink]:
     from langchain_logprobs.store import store_at  # noqa: PLC0415 - for who asks for one
 
     return [store_at(path)]
-
-
-def _open_call(
-    operation: Literal["chat", "text_completion"],
-    serialized: Mapping[str, Any],
-    run_id: UUID,
-    told: Mapping[str, Any],
-    now_ns: int,
-) -> OpenCall:
-    parameters = told.get("invocation_params") or {}
-    metadata = told.get("metadata") or {}
-    return OpenCall(
-        run_id=run_id,
-        root_run_id=run_id,
-        parent_run_id=told.get("parent_run_id"),
-        started_ns=now_ns,
-        operation=operation,
-        model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
-        or _text(parameters.get("model")),
-        provider=_text(metadata.get("ls_provider")),
-        requested=asks_for_logprobs(parameters, serialized.get("kwargs") or {}, metadata),
-        # Of several prompts to a completion model, the first run is handed the usage of all.
-        shares_usage=operation == "text_completion" and (told.get("batch_size") or 1) > 1,
-        metadata=dict(metadata),
-        parameters={
-            key: parameters[key] for key in _KEPT_PARAMETERS if parameters.get(key) is not None
-        },
-        schemas=tuple(_schemas(parameters, told.get("options") or {})),
-    )
-
-
-def _schemas(parameters: Mapping[str, Any], options: Mapping[str, Any]) -> Iterator[object]:
-    """What the answer was asked to fill: a schema, or the arguments of the only tool there is."""
-    structured = options.get("ls_structured_output_format")
-    if isinstance(structured, Mapping) and structured.get("schema") is not None:
-        yield structured["schema"]
-    elif parameters.get("response_format") is not None:
-        yield parameters["response_format"]
-    else:
-        match parameters.get("tools"):
-            case [tool]:
-                yield tool
-
-
-def _run_name(serialized: Mapping[str, Any], told: Mapping[str, Any]) -> str:
-    path = serialized.get("id") or ["run"]
-    return _text(told.get("name"), serialized.get("name")) or str(path[-1])
-
-
-def _text(*values: object) -> str | None:
-    return next((value for value in values if isinstance(value, str) and value), None)
 
 
 def _outcome(error: BaseException | None) -> Outcome:
