@@ -34,10 +34,12 @@ _WAYS_OUT: Mapping[Unavailable, str] = {
     "with_logprobs(model) asks in its provider's words, mends its package where it can, and says "
     "so where it cannot",
     "dropped_by_langchain": "its LangChain package drops the logprobs on this way of calling. "
-    "with_logprobs(model) turns on the patch that keeps them, as "
-    "langchain_logprobs.patches.openai_responses.apply() does for OpenAI's Responses API, and "
-    "langchain_logprobs.patches.ollama_v3.apply() for Ollama under stream_events(version='v3'). If "
-    "the patch is on, the model sent none",
+    "with_logprobs(model) turns on the patch that keeps them, if there is one; by hand: "
+    "langchain_logprobs.patches.openai_responses.apply() for OpenAI's Responses API, ollama_v3 "
+    "for Ollama under stream_events(version='v3'), litellm_stream for LiteLLM, google_genai for "
+    "ChatGoogleGenerativeAI, llama_cpp_chat for ChatLlamaCpp",
+    "provider_omits_stream_logprobs": "its provider has them for whole answers, not for streams. "
+    "Use invoke(), or make the model with disable_streaming=True",
     "unreadable": "what it sent as logprobs has a shape that no reader knows. Pass one in "
     "`shapes=`, or report the payload",
     "choices_interleaved": "LangChain streams its n > 1 answers as one. Use invoke(), or n=1",

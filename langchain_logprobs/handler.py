@@ -26,6 +26,7 @@ from langchain_logprobs.core.report import (
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.start import open_call, run_name
 from langchain_logprobs.delivery import Delivery
+from langchain_logprobs.losses import losses
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.settings import (
     Settings,
@@ -308,6 +309,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             SHARED.look_after(self)
             self._is_looked_after = True
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
+        call.lost = losses(told)
         for old in self._capture.start_call(call):
             self._capture.add_report(self._report(old, "abandoned"))
         self._delivery.call_started(run_id, call.inside)

@@ -34,9 +34,10 @@ WAYS_OUT: Mapping[str, str] = {
     "not_requested": "turn them on: with_logprobs(model, top_logprobs=5)",
     "not_sent": "the model was asked and sent none: not every model and endpoint has them, and "
     "some gateways drop them. Ask it directly with --base-url and --model",
-    "dropped_by_langchain": "its LangChain package drops them on this way of calling. For OpenAI's "
-    "Responses API use_responses_api=False; for Ollama stream() or invoke() instead of "
-    'stream_events(version="v3")',
+    "dropped_by_langchain": "its LangChain package drops them on this way of calling: "
+    "with_logprobs(model) turns on the patch that keeps them, if there is one",
+    "provider_omits_stream_logprobs": "the provider has them for whole answers, not for streams: "
+    "invoke(), or a model made with disable_streaming=True",
     "provider_omits_tool_logprobs": "the provider sends none for tool calls: structured output by "
     "JSON schema has them",
     "unreadable": "what it sent has a shape that no reader knows: pass one in shapes=, or report",

@@ -9,6 +9,7 @@ const EXPLAINED = {
   not_sent: "The model was asked for logprobs and sent none.",
   dropped_by_langchain: "The provider's LangChain package drops logprobs on this way of calling.",
   provider_omits_tool_logprobs: "The provider sends no logprobs for tool calls.",
+  provider_omits_stream_logprobs: "The provider sends no logprobs in streams: invoke(), or disable_streaming=True.",
   unreadable: "Logprobs came in a shape that no reader knows.",
   refusal: "The model refused; these are the refusal's tokens.",
   choices_interleaved: "Several answers were streamed as one and cannot be told apart.",
