@@ -26,8 +26,8 @@ from langchain_logprobs.core.report import (
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.start import open_call, run_name
 from langchain_logprobs.delivery import Delivery
-from langchain_logprobs.losses import losses
 from langchain_logprobs.emitters import Emitter, as_sinks
+from langchain_logprobs.losses import losses
 from langchain_logprobs.settings import (
     Settings,
     SettingsArguments,

@@ -43,8 +43,8 @@ _LOSSES: Mapping[str, Sequence[_Loss]] = {
 _OF_ANY = (_Loss(("responses_api",), patch=openai_responses.PATCH),)
 
 
-def losses(told: Mapping[str, Any]) -> Mapping[Way, Unavailable]:
-    """Why no logprobs will come, by way of calling, of the model whose start LangChain tells of."""
+def losses(told: Mapping[str, Any]) -> Mapping[str, Unavailable]:
+    """Why no logprobs will come, by `Way`, of the model whose start LangChain tells of."""
     kind = (told.get("invocation_params") or {}).get("_type")
     return dict(_in_force((*_OF_ANY, *(_LOSSES.get(kind, ()) if isinstance(kind, str) else ()))))
 
