@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -82,7 +83,11 @@ def plain(value: Any) -> Any:
     name = type(value).__name__
     if name in _SHOWN:
         return {"__class__": name} | {key: plain(getattr(value, key, None)) for key in _SHOWN[name]}
+    if isinstance(value, Real):  # llama-cpp-python's are NumPy's
+        return {"__number__": name, "value": float(value)}
     fields = getattr(value, "__dict__", None)
-    if not isinstance(fields, dict):
-        return repr(value)
+    return repr(value) if not isinstance(fields, dict) else _fields(name, fields)
+
+
+def _fields(name: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {"__pydantic__": name} | {key: plain(each) for key, each in fields.items()}

@@ -21,7 +21,8 @@ from typing import Any
 
 Body = Mapping[str, Any]
 
-SAID: tuple[tuple[str, float, tuple[tuple[str, float], ...]], ...] = (
+Said = tuple[str, float, tuple[tuple[str, float], ...]]
+SAID: tuple[Said, ...] = (
     ("Syd", -0.6, (("Syd", -0.6), ("Can", -1.2), ("Mel", -3.0))),
     ("ney", -0.01, (("ney", -0.01), ("nei", -5.0), ("n", -7.0))),
     (".", -0.2, ((".", -0.2), ("!", -2.0), (",", -4.0))),
@@ -39,6 +40,7 @@ class Answer:
     kind: str = "application/json"
     around: tuple[str, str, str, str] = ("", "", "", "")
     """Before the first, between two, after each, after the last."""
+    status: int = 200
 
 
 def _one(document: Any) -> Answer:
@@ -255,6 +257,13 @@ def ollama(body: Body) -> Answer:
 
 
 # Gemini: the Gemini API and Vertex AI
+#
+# The form of whole answers is that of Vertex AI's real ones, as pydantic-ai recorded them in
+# February 2026 (tests/models/cassettes/test_google/test_google_vertex_logprobs.yaml there). Streams
+# that ask are answered with an error: found with five models on Vertex AI in January 2026
+# (vercel/ai #11989), and documented by pydantic-ai ("only supported for non-streaming requests")
+# and Portkey (gateway #897). The Gemini API itself has them for few models: "Logprobs is not
+# enabled for models/gemini-2.5-flash" is what python-genai's own tests expect of it.
 
 
 def gemini(body: Body) -> Answer:
@@ -264,12 +273,30 @@ def gemini(body: Body) -> Answer:
 
 def gemini_stream(body: Body) -> Answer:
     """Gemini's `streamGenerateContent?alt=sse`."""
+    return _gemini_refusal(body) or gemini_stream_with_logprobs(body)
+
+
+def gemini_stream_with_logprobs(body: Body) -> Answer:
+    """The same, should Google come to send them."""
     return _events(_gemini_parts(body), end="")
 
 
 def gemini_list(body: Body) -> Answer:
     """Gemini's `streamGenerateContent`: one array."""
+    return _gemini_refusal(body) or gemini_list_with_logprobs(body)
+
+
+def gemini_list_with_logprobs(body: Body) -> Answer:
+    """The same, should Google come to send them."""
     return Answer(_gemini_parts(body), "application/json", ("[", ",", "", "]"))
+
+
+def _gemini_refusal(body: Body) -> Answer | None:
+    if not (body.get("generationConfig") or {}).get("responseLogprobs"):
+        return None
+    message = "Unable to submit request because response_logprobs is not supported in streams."
+    error = {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
+    return Answer([{"error": error}], status=400)
 
 
 def _gemini_parts(body: Body) -> list[dict[str, Any]]:
@@ -286,6 +313,7 @@ def _gemini_part(body: Body, place: slice, text: str, *, done: bool) -> dict[str
     if done:
         candidate["finishReason"] = "STOP"
     if config.get("responseLogprobs"):
+        candidate["avgLogprobs"] = sum(logprob for _, logprob, _ in SAID[place]) / len(SAID[place])
         candidate["logprobsResult"] = _gemini_logprobs(place, config.get("logprobs") or 0)
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini"}
@@ -298,7 +326,7 @@ def _gemini_logprobs(place: slice, top: int) -> dict[str, Any]:
     said = SAID[place]
     chosen = [alternative(text, logprob) for text, logprob, _ in said]
     tops = [{"candidates": [alternative(*of) for of in others[:top]]} for _, _, others in said]
-    return {"chosenCandidates": chosen, "topCandidates": tops if top else []}
+    return {"chosenCandidates": chosen} | ({"topCandidates": tops} if top else {})
 
 
 # watsonx
@@ -366,7 +394,7 @@ def serving(routes: Iterable[Route], *, tls: bool = False) -> Iterator[Server]:
                 self.send_error(404)
                 return
             answer = make(body)
-            self.send_response(200)
+            self.send_response(answer.status)
             self.send_header("content-type", answer.kind)
             self.end_headers()
             for part in _parts(answer):
