@@ -20,15 +20,12 @@ from langchain_logprobs.patches import (
     gemini,
     ollama_v3,
     openai_responses,
-    together_stream,
 )
 
 pytestmark = [
     pytest.mark.anyio,
     # v3 says of itself that it is in beta.
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
-    # LangChain dumps the chunks of OpenAI's client, which knows no bare numbers as logprobs.
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
 ]
 
 SAID = (("Syd", -0.6), ("ney", -0.01), (".", -0.2))
@@ -189,6 +186,30 @@ async def test_the_patch_keeps_them_in_async_code() -> None:
     assert [numbers(report) for report in captured.reports] == [list(SAID), list(SAID)]
 
 
+@WAYS
+def test_with_the_patch_a_model_that_sends_none_is_said_to_have_sent_none(
+    way: Callable[[Any], None],
+) -> None:
+    def answer_without(request: httpx.Request) -> httpx.Response:
+        asked = {**json.loads(request.content), "include": []}
+        return answer_as_openai(httpx.Request("POST", request.url, json=asked))
+
+    client = httpx.Client(transport=httpx.MockTransport(answer_without))
+    model = ChatOpenAI(
+        model="gpt-5-pro", api_key=SecretStr("none"), use_responses_api=True, http_client=client
+    )
+
+    with get_logprobs_callback() as captured:
+        way(with_logprobs(model))
+        openai_responses.revert()
+        way(with_logprobs(model, patch=False))
+
+    assert [report.unavailable for report in captured.reports] == [
+        "not_sent",
+        "dropped_by_langchain",
+    ]
+
+
 def test_an_answer_has_them_where_chat_completions_have_them() -> None:
     with openai_responses.applied():
         message = responses().invoke("hello")
@@ -310,63 +331,6 @@ async def test_the_patch_keeps_the_logprobs_of_ollama_in_async_code() -> None:
 
     assert captured.last is not None
     assert numbers(captured.last) == list(SAID)
-
-
-# Together's streams
-
-
-def answer_as_together(request: httpx.Request) -> httpx.Response:
-    assert json.loads(request.content)["logprobs"] == 2
-    head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    choices: list[dict[str, Any]] = [
-        {
-            "index": 0,
-            "delta": {"content": text},
-            "logprobs": logprob,
-            "top_logprobs": {text: logprob},
-        }
-        for text, logprob in SAID
-    ]
-    choices.append({"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"})
-    lines = [f"data: {json.dumps({**head, 'choices': [each]})}\n\n" for each in choices]
-    body = "".join([*lines, "data: [DONE]\n\n"])
-    return httpx.Response(200, text=body, headers={"content-type": "text/event-stream"})
-
-
-@pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatOpenAI]:
-    """`ChatTogether` adds to `BaseChatOpenAI` nothing that has to do with its chunks."""
-    kind = type("ChatTogether", (ChatOpenAI,), {})
-    module = ModuleType("langchain_together.chat_models")
-    vars(module)["ChatTogether"] = kind
-    monkeypatch.setitem(sys.modules, "langchain_together", ModuleType("langchain_together"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    yield kind(
-        model="m",
-        api_key=SecretStr("none"),
-        extra_body={"logprobs": 2},
-        http_client=httpx.Client(transport=httpx.MockTransport(answer_as_together)),
-    )
-    together_stream.revert()
-
-
-def test_the_streams_of_together_fail_without_the_patch(together: ChatOpenAI) -> None:
-    with pytest.raises(TypeError, match="unsupported type <class 'float'>"):
-        stream(together)
-
-
-@pytest.mark.parametrize("way", [stream, v3])
-def test_the_patch_keeps_the_logprobs_and_alternatives_of_together(
-    together: ChatOpenAI, way: Callable[[Any], None]
-) -> None:
-    with together_stream.applied(), get_logprobs_callback() as captured:
-        way(together)
-
-    assert captured.last is not None
-    assert numbers(captured.last) == list(SAID)
-    assert [[(of.text, of.logprob) for of in each.candidates] for each in captured.last.tokens] == [
-        [said] for said in SAID
-    ]
 
 
 # What Gemini sends

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-import numpy
+import numpy as np
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import (
@@ -74,9 +74,9 @@ def test_every_provider_comes_to_the_tokens_and_alternatives_that_it_sent(path: 
     report = replayed(recorded["events"])
 
     (answer,) = report.call.completions
-    assert [
-        (of.text, pytest.approx(of.logprob), alternatives(of)) for of in answer.tokens
-    ] == [(text, logprob, dict(others[:2])) for text, logprob, others in recorded["sent"]]
+    assert [(of.text, pytest.approx(of.logprob), alternatives(of)) for of in answer.tokens] == [
+        (text, logprob, dict(others[:2])) for text, logprob, others in recorded["sent"]
+    ]
 
 
 def alternatives(token: TokenLogprob) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def thawed(recorded: Any) -> Any:
     if not isinstance(recorded, dict):
         return recorded
     if recorded.get("__number__") == "float32":
-        return numpy.float32(recorded["value"])
+        return np.float32(recorded["value"])
     fields = {key: thawed(of) for key, of in recorded.items() if key not in _MARKS}
     if "__pydantic__" in recorded:
         return SimpleNamespace(**fields)

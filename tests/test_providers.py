@@ -1,6 +1,4 @@
-import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -56,14 +54,6 @@ class Stand(BaseModel):
     llm: Any = None
     params: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
-
-
-@pytest.fixture(autouse=True)
-def _together_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = ModuleType("langchain_together.chat_models")
-    package.__dict__["ChatTogether"] = type("ChatTogether", (ChatOpenAI,), {})
-    monkeypatch.setitem(sys.modules, "langchain_together", ModuleType("langchain_together"))
-    monkeypatch.setitem(sys.modules, package.__name__, package)
 
 
 def of(path: str, **fields: Any) -> Any:
