@@ -30,6 +30,7 @@ class Case:
         routes: What to serve.
         tls: Whether its client insists on TLS.
         ask: For a model that `with_logprobs` refuses: arguments to bind that should ask.
+        bind: Arguments to bind to the model that `with_logprobs` gives.
         prompt: What it is asked.
         said: What was sent for its last call.
     """
@@ -40,6 +41,7 @@ class Case:
     routes: tuple[wire.Route, ...] = CHAT
     tls: bool = False
     ask: dict[str, Any] = field(default_factory=dict)
+    bind: dict[str, Any] = field(default_factory=dict)
     prompt: str = "hello"
     said: Callable[[], Sequence[wire.Said]] = lambda: wire.SAID
 
@@ -162,11 +164,12 @@ def _watsonx(url: str) -> Any:
     )
 
 
-def _vertex_ai(url: str) -> Any:
+def _vertex_ai(url: str, stream: Callable[[wire.Body], wire.Answer] = wire.gemini_list) -> Any:
     from google.auth.credentials import AnonymousCredentials
     from langchain_google_vertexai import ChatVertexAI
+    from vertexai_grpc import AsyncClient
 
-    return ChatVertexAI(
+    model = ChatVertexAI(
         model="gemini-2.5-flash",
         project="p",
         location="us-central1",
@@ -175,6 +178,12 @@ def _vertex_ai(url: str) -> Any:
         api_endpoint=url,
         max_retries=0,
     )
+    model.async_client = AsyncClient(stream)
+    return model
+
+
+def _vertex_ai_streaming(url: str) -> Any:
+    return _vertex_ai(url, wire.gemini_list_with_logprobs)
 
 
 def _google_genai(url: str) -> Any:
@@ -467,6 +476,16 @@ CASES: dict[str, Case] = {
         ("langchain-google-vertexai",),
         _vertex_ai,
         (("streamGenerateContent", wire.gemini_list), ("generateContent", wire.gemini)),
+    ),
+    "vertexai-streaming": Case(
+        "Vertex AI, should streams have them: `.bind(logprobs=2)`",
+        ("langchain-google-vertexai",),
+        _vertex_ai_streaming,
+        (
+            ("streamGenerateContent", wire.gemini_list_with_logprobs),
+            ("generateContent", wire.gemini),
+        ),
+        bind={"logprobs": 2},
     ),
     "google-genai": Case(
         "Gemini API, `ChatGoogleGenerativeAI`",

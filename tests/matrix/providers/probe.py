@@ -120,6 +120,7 @@ def _seen(case: Case, url: str, way: str, *, patch: bool | None = None) -> dict[
     # Made anew for each: an async client belongs to the event loop that it was first used in.
     made = case.make(url)
     model = made.bind(**case.ask) if patch is None else with_logprobs(made, _TOP, patch=patch)
+    model = model.bind(**case.bind) if case.bind else model
     recorder = Recorder()
     error = None
     with get_logprobs_callback() as captured:

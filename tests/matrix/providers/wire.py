@@ -312,8 +312,8 @@ def _gemini_part(body: Body, place: slice, text: str, *, done: bool) -> dict[str
     candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
     if done:
         candidate["finishReason"] = "STOP"
+        candidate["avgLogprobs"] = sum(logprob for _, logprob, _ in SAID) / len(SAID)
     if config.get("responseLogprobs"):
-        candidate["avgLogprobs"] = sum(logprob for _, logprob, _ in SAID[place]) / len(SAID[place])
         candidate["logprobsResult"] = _gemini_logprobs(place, config.get("logprobs") or 0)
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini"}
