@@ -100,8 +100,7 @@ def response_events(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     yield {"type": "response.created", "response": response(request, done=False)}
     for text, logprob in SAID:
-        token = {"token": text, "logprob": logprob}
-        tokens = [{**token, "top_logprobs": [token]}] if asked else []
+        tokens = [entry(text, logprob)] if asked else []
         yield {"type": "response.output_text.delta", "delta": text, "logprobs": tokens, **place}
     whole = [entry(*of) for of in SAID] if asked else []
     yield {"type": "response.output_text.done", "text": "Sydney.", "logprobs": whole, **place}
@@ -215,6 +214,14 @@ def test_an_answer_has_them_where_chat_completions_have_them() -> None:
         message = responses().invoke("hello")
 
     assert message.response_metadata["logprobs"] == {"content": [entry(*of) for of in SAID]}
+
+
+def test_a_streamed_piece_has_the_bytes_that_openai_sends_with_it() -> None:
+    with openai_responses.applied(), get_logprobs_callback() as captured:
+        stream(responses())
+
+    assert captured.last is not None
+    assert [of.raw for of in captured.last.tokens] == [text.encode() for text, _ in SAID]
 
 
 @WAYS

@@ -447,7 +447,12 @@ CASES: dict[str, Case] = {
     "openrouter": Case("OpenRouter, `ChatOpenRouter`", ("langchain-openrouter",), _openrouter),
     "groq": Case("Groq, `ChatGroq`", ("langchain-groq",), _groq, ask=_ASK),
     "sambanova": Case("SambaNova, `ChatSambaNova`", ("langchain-sambanova",), _sambanova),
-    "fireworks": Case("Fireworks, `ChatFireworks`", ("langchain-fireworks",), _fireworks),
+    "fireworks": Case(
+        "Fireworks, `ChatFireworks`",
+        ("langchain-fireworks",),
+        _fireworks,
+        (("chat/completions", wire.fireworks),),
+    ),
     "together": Case(
         "Together, `ChatTogether`",
         ("langchain-together",),

@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,13 @@ def _named_events(documents: Iterable[Mapping[str, Any]]) -> Answer:
 
 
 # Chat completions: OpenAI and whoever speaks as it does
+#
+# Whose form is known from more than a description: LiteLLM's pieces, as logged in BerriAI/litellm
+# #4898; OpenRouter's `ChatTokenLogprob`, Hugging Face's `ChatCompletionOutputLogprob` (no bytes),
+# Together's `ChatCompletionChoicesChunk.logprobs: float | None`: types of their own clients; xAI's
+# `LogProbs` message of its SDK; watsonx's, as shown in langchain-ibm's `ChatWatsonx` (no bytes);
+# Fireworks', as logged in fw-ai/benchmark #12; DeepSeek's, with `reasoning_content` beside it,
+# in tests/payloads. Mistral's and NVIDIA's packages drop whatever comes.
 
 
 def _entry(said: tuple[Any, ...], top: int, *, with_bytes: bool) -> dict[str, Any]:
@@ -127,6 +134,26 @@ def chat_without_bytes(body: Body) -> Answer:
     return chat(body, with_bytes=False)
 
 
+def fireworks(body: Body) -> Answer:
+    """Fireworks: more beside each token, and several tokens in a piece."""
+    answer = chat(body)
+    documents = list(answer.documents)
+    for entry in (of for document in documents for of in _entries(document)):
+        entry |= {"sampling_logprob": entry["logprob"], "token_id": 7, "text_offset": 0}
+    if not body.get("stream") or body.get("logprobs") is not True:
+        return replace(answer, documents=documents)
+    head, first, second, *rest = documents
+    piece, other = first["choices"][0], second["choices"][0]
+    piece["delta"]["content"] += other["delta"]["content"]
+    piece["logprobs"]["content"] += other["logprobs"]["content"]
+    return replace(answer, documents=[head, first, *rest])
+
+
+def _entries(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for choice in document["choices"]:
+        yield from (choice.get("logprobs") or {}).get("content") or ()
+
+
 def together(body: Body) -> Answer:
     """Together: `logprobs` is a number; lists in an answer, a bare number in a stream."""
     top = body.get("logprobs") or 0
@@ -180,20 +207,24 @@ def completions(body: Body) -> Answer:
 # OpenAI's Responses API
 
 
+# As recorded by pydantic-ai in April 2026, both whole and streamed:
+# tests/models/cassettes/test_openai/test_openai_instructions_with_responses_logprobs*.yaml there.
+
+
 def responses(body: Body) -> Answer:
-    """OpenAI's Responses API: logprobs where `include` names them; no bytes in the pieces."""
+    """OpenAI's Responses API: logprobs where `include` names them."""
     asked = "message.output_text.logprobs" in (body.get("include") or ())
     top = body.get("top_logprobs") or 0
     tokens = _contents(top, with_bytes=True) if asked else []
     if not body.get("stream"):
         return _one(_response(body, tokens, done=True))
-    pieces = _contents(top, with_bytes=False) if asked else []
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     deltas = [
         {
             "type": "response.output_text.delta",
             "delta": text,
-            "logprobs": pieces[index : index + 1],
+            "logprobs": tokens[index : index + 1],
+            "obfuscation": "gXy977j6nL2j2",
             **place,
         }
         for index, (text, _, _) in enumerate(SAID)
@@ -202,7 +233,7 @@ def responses(body: Body) -> Answer:
         [
             {"type": "response.created", "response": _response(body, tokens, done=False)},
             *deltas,
-            {"type": "response.output_text.done", "text": TEXT, "logprobs": pieces, **place},
+            {"type": "response.output_text.done", "text": TEXT, "logprobs": tokens, **place},
             {"type": "response.completed", "response": _response(body, tokens, done=True)},
         ]
     )
