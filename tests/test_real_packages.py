@@ -193,3 +193,22 @@ def test_the_patch_asks_nothing_of_gemini_for_who_does_not_ask(probe: ModuleType
     (asked,) = server.asked
     assert {"responseLogprobs", "logprobs"}.isdisjoint(asked["generationConfig"])
     assert "logprobs_result" not in message.response_metadata
+
+
+# Together
+
+
+@pytest.mark.parametrize("way", ["invoke", "stream", "v3"])
+def test_models_of_together_that_answer_as_openai_does_come_through_too(
+    probe: ModuleType, way: str
+) -> None:
+    """As its gpt-oss does: UKGovernmentBEIS/inspect_ai #3084."""
+    wire, case = sys.modules["wire"], sys.modules["models"].CASES["together"]
+
+    def as_openai(body: Mapping[str, Any]) -> Any:
+        return wire.chat({**body, "logprobs": True, "top_logprobs": body["logprobs"]})
+
+    with wire.serving([("chat/completions", as_openai)]) as server:
+        call = probe._in_mode(case, server.url, patch=True, ways=[way])[way]
+
+    assert (call["tokens"], call["error"], call["reason"]) == ALL
