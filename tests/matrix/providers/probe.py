@@ -15,7 +15,10 @@ import sys
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
+from operator import attrgetter
 from typing import Any
 
 os.environ |= {
@@ -35,6 +38,15 @@ from langchain_logprobs import (
     TokenLogprob,
     get_logprobs_callback,
     with_logprobs,
+)
+from langchain_logprobs.patches import (
+    google_genai,
+    litellm_stream,
+    llama_cpp_chat,
+    ollama_v3,
+    openai_responses,
+    together_stream,
+    vertexai_stream,
 )
 
 _TOP = 2
@@ -98,9 +110,41 @@ def _named(case: Case) -> list[str]:
 
 
 def _tried(case: Case, url: str) -> dict[str, Any]:
+    before = _patched_functions()
+    plain = _in_mode(case, url, patch=False)
+    patched = _in_mode(case, url, patch=True)
+    in_force = [name for name, patch in _PATCHES.items() if patch.is_applied]
+    for patch in _PATCHES.values():
+        patch.revert()
     return {
-        mode: _in_mode(case, url, patch=patch)
-        for mode, patch in (("plain", False), ("patched", True))
+        "plain": plain,
+        "patched": patched,
+        "in_force": in_force,
+        "undone": _patched_functions() == before,
+    }
+
+
+_PATCHES = {
+    of.PATCH.name: of.PATCH
+    for of in (
+        google_genai,
+        litellm_stream,
+        llama_cpp_chat,
+        ollama_v3,
+        openai_responses,
+        together_stream,
+        vertexai_stream,
+    )
+}
+
+
+def _patched_functions() -> dict[str, object]:
+    """The functions that patches wrap, of the packages that are here."""
+    edits = [edit for patch in _PATCHES.values() for edit in patch.edits]
+    return {
+        f"{edit.module}.{edit.name}": attrgetter(edit.name)(import_module(edit.module))
+        for edit in edits
+        if find_spec(edit.module.partition(".")[0]) is not None
     }
 
 

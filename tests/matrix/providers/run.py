@@ -68,8 +68,10 @@ def main() -> None:
 
 
 def is_wrong(seen: Mapping[str, Any]) -> bool:
-    """Whether a model that `with_logprobs` takes came to other tokens than were sent."""
+    """Whether a model that `with_logprobs` takes came to other tokens, or a patch stayed behind."""
     calls = [of for of in seen.get("patched", {}).values() if isinstance(of, dict)]
+    if not seen.get("undone", True):
+        return True
     return "refused" not in seen.get("patched", {}) and any(map(_is_wrong, calls))
 
 

@@ -78,7 +78,8 @@ def _rows_of_patch(name: str, found: Mapping[str, Any]) -> Iterator[list[str]]:
         for mode in ("plain", "patched")
     )
     if without != with_it:
-        for patch, cells in (("without", without), ("with", with_it)):
+        names = ", ".join(f"`{patch}`" for patch in found["in_force"])
+        for patch, cells in (("without", without), (f"with {names}", with_it)):
             yield [CASES[name].title, patch, *(cells[way] for way in WAYS), _async(cells)]
 
 
