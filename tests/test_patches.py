@@ -18,8 +18,13 @@ from langchain_logprobs.patches import (
     Edit,
     Patch,
     gemini,
+    google_genai,
+    litellm_stream,
+    llama_cpp_chat,
     ollama_v3,
     openai_responses,
+    together_stream,
+    vertexai_stream,
 )
 
 pytestmark = [
@@ -473,3 +478,31 @@ def test_the_guard_knows_the_langchain_openai_that_is_installed() -> None:
         assert openai_base._construct_lc_result_from_responses_api is not before
 
     assert openai_base._construct_lc_result_from_responses_api is before
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        google_genai,
+        litellm_stream,
+        llama_cpp_chat,
+        ollama_v3,
+        openai_responses,
+        together_stream,
+        vertexai_stream,
+    ],
+    ids=lambda patch: patch.PATCH.name,
+)
+def test_without_its_package_a_patch_does_nothing_and_warns_once(
+    patch: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch.revert()
+    of = Patch(patch.PATCH.name, patch.PATCH.edits)
+    for edit in of.edits:
+        monkeypatch.setitem(sys.modules, edit.module, None)
+
+    assert not of.apply()
+    assert not of.apply()
+
+    (record,) = caplog.records
+    assert record.message.startswith(f"The patch {of.name} is not applied: there is no module ")
