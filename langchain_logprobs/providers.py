@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from langchain_core.language_models import BaseLanguageModel
 from langchain_core.runnables import (
     Runnable,
+    RunnableBranch,
     RunnableParallel,
     RunnableSequence,
     RunnableWithFallbacks,
@@ -21,6 +22,7 @@ from langchain_core.runnables.configurable import (
     RunnableConfigurableAlternatives,
     RunnableConfigurableFields,
 )
+from langchain_core.runnables.passthrough import RunnableAssign
 
 from langchain_logprobs.provider_rules import (
     ALTERNATIVES,
@@ -126,37 +128,49 @@ def _around(model: Any, on: _On) -> Any | None:
         case RunnableWithFallbacks():
             fallbacks = [_where_possible(each, on) for each in model.fallbacks]
             return model.model_copy(update={"runnable": on(model.runnable), "fallbacks": fallbacks})
-        case RunnableSequence() | RunnableParallel() if _has_model(model):
-            return _chain(model, on)
+    if _has_model(model) and (fields := _made_of(model)):
+        return model.model_copy(update=_each(fields, lambda of: on(of) if _has_model(of) else of))
     kind = _late_kind(model)
     return None if kind is None else _chosen_late(model, kind, on)
 
 
-def _chain(chain: Any, on: _On) -> Any:
-    """The chain, such as structured output makes one of a model, with logprobs on in its models."""
+_CHAINS: Mapping[type[Runnable[Any, Any]], tuple[str, ...]] = {
+    RunnableSequence: ("first", "middle", "last"),
+    RunnableParallel: ("steps__",),
+    RunnableAssign: ("mapper",),
+    RunnableBranch: ("branches", "default"),
+}
+"""What is made of other runnables, such as structured output, and which fields they are in."""
 
-    def step(of: Any) -> Any:
-        return on(of) if _has_model(of) else of
 
-    match chain:
-        case RunnableSequence(first=first, middle=middle, last=last):
-            steps = {"first": step(first), "middle": [*map(step, middle)], "last": step(last)}
-        case _:
-            steps = {"steps__": {key: step(of) for key, of in chain.steps__.items()}}
-    return chain.model_copy(update=steps)
+def _made_of(model: Any) -> dict[str, Any]:
+    """The fields of a chain that have its steps; none, if it is no chain."""
+    names = next((of for kind, of in _CHAINS.items() if isinstance(model, kind)), ())
+    return {name: getattr(model, name) for name in names}
+
+
+def _each(fields: Any, change: _On) -> Any:
+    """The same with every runnable in it changed."""
+    match fields:
+        case Runnable():
+            return change(fields)
+        case dict():
+            return {key: _each(of, change) for key, of in fields.items()}
+        case list() | tuple():
+            return type(fields)(_each(of, change) for of in fields)
+    return fields
 
 
 def _has_model(of: Any) -> bool:
+    """Whether there is a model in it whose logprobs can be turned on."""
     match of:
         case RunnableBindingBase(bound=inner) | RunnableWithFallbacks(runnable=inner):
             return _has_model(inner)
         case RunnableConfigurableAlternatives() | RunnableConfigurableFields():
             return _has_model(of.default)
-        case RunnableSequence(steps=steps):
-            return any(map(_has_model, steps))
-        case RunnableParallel(steps__=named):
-            return any(map(_has_model, named.values()))
-    return isinstance(of, BaseLanguageModel) or _late_kind(of) is not None
+    found: list[bool] = []
+    _each(_made_of(of), lambda inner: found.append(_has_model(inner)))
+    return any(found) or isinstance(of, BaseLanguageModel) or _late_kind(of) is not None
 
 
 def _bound(model: RunnableBindingBase[Any, Any], on: _On) -> Any:

@@ -9,11 +9,13 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import (
     ConfigurableField,
     RunnableBinding,
+    RunnableBranch,
     RunnableLambda,
     RunnableParallel,
     RunnablePassthrough,
     RunnableSequence,
 )
+from langchain_core.runnables.passthrough import RunnableAssign
 from langchain_ollama import ChatOllama
 from langchain_openai import AzureChatOpenAI, AzureOpenAI, ChatOpenAI, OpenAI
 from pydantic import BaseModel, SecretStr
@@ -259,13 +261,20 @@ def test_structured_output_of_a_model_asks(method: Any, include_raw: bool) -> No
 def test_the_models_of_a_chain_ask_and_the_rest_of_it_stays() -> None:
     prompt = ChatPromptTemplate.from_template("{a}")
     double = RunnableLambda(lambda text: f"{text}{text}")
-    chain = prompt | RunnableParallel(one=openai() | double, two=openai().with_retry()) | double
+    late = init_chat_model("gpt-4o-mini", configurable_fields="any", api_key="none")
+    chain = (
+        prompt
+        | RunnableParallel(one=openai() | double, two=openai().with_retry())
+        | RunnablePassthrough.assign(three=openai())
+        | RunnableBranch((bool, openai()), (bool, late), openai())
+        | double
+    )
 
     asking: Any = with_logprobs(chain)
 
     assert isinstance(asking, RunnableSequence)
-    assert [of.logprobs for of in models_in(asking)] == [True, True]
-    assert [of.logprobs for of in models_in(chain)] == [None, None]
+    assert [of.logprobs for of in models_in(asking)] == [True] * 6
+    assert [of.logprobs for of in models_in(chain)] == [None] * 6
     assert (asking.first, asking.last) == (prompt, double)
 
 
@@ -290,17 +299,24 @@ def of_anthropic() -> GenericFakeChatModel:
 
 
 def models_in(chain: Any) -> list[Any]:
+    if isinstance(chain, ChatOpenAI):
+        return [chain]
+    if callable(getattr(chain, "_model", None)):
+        return [chain._model()]
+    return [model for inside in inside_of(chain) for model in models_in(inside)]
+
+
+def inside_of(chain: Any) -> list[Any]:
     match chain:
         case RunnableSequence(steps=steps):
-            return [model for step in steps for model in models_in(step)]
+            return steps
         case RunnableParallel(steps__=named):
-            return [model for step in named.values() for model in models_in(step)]
-        case RunnableBinding(bound=inner):
-            return models_in(inner)
-        case ChatOpenAI():
-            return [chain]
-    inner = getattr(chain, "bound", None)
-    return [] if inner is None else models_in(inner)
+            return [*named.values()]
+        case RunnableAssign(mapper=inner) | RunnableBinding(bound=inner):
+            return [inner]
+        case RunnableBranch(branches=branches, default=default):
+            return [*(of for _, of in branches), default]
+    return [of for of in [getattr(chain, "bound", None)] if of is not None]
 
 
 def test_asking_twice_is_asking_once() -> None:
