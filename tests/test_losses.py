@@ -8,7 +8,6 @@ import pytest
 from langchain_logprobs import losses as module
 from langchain_logprobs.losses import losses
 from langchain_logprobs.patches import (
-    Patch,
     google_genai,
     litellm_stream,
     llama_cpp_chat,
@@ -34,12 +33,6 @@ def told(kind: object) -> dict[str, Any]:
     return {"invocation_params": {"_type": kind}}
 
 
-def in_force(monkeypatch: pytest.MonkeyPatch, *patches: Patch) -> None:
-    """As if their packages were installed, and patched."""
-    for patch in patches:
-        monkeypatch.setattr(patch, "_made", [object()])
-
-
 @pytest.mark.parametrize(
     ("kind", "without", "with_patches"),
     [
@@ -62,9 +55,11 @@ def test_a_loss_is_one_while_no_patch_for_it_is_in_force(
 ) -> None:
     assert losses(told(kind)) == {**RESPONSES, **without}
 
-    in_force(monkeypatch, *(of.PATCH for of in PATCHES))
+    with monkeypatch.context() as as_if_installed:
+        for patch in PATCHES:
+            as_if_installed.setattr(patch.PATCH, "_made", [object()])
 
-    assert losses(told(kind)) == with_patches
+        assert losses(told(kind)) == with_patches
 
 
 @pytest.mark.parametrize(
