@@ -102,7 +102,8 @@ def main(key: str) -> None:
             **_tried(case, server.url),
             "unknown_requests": sorted(set(server.unknown)),
         }
-    print("\n" + json.dumps(found))
+    # Without what differs from run to run.
+    print("\n" + json.dumps(found).replace(server.url, "URL"))
 
 
 def _named(case: Case) -> list[str]:
@@ -185,15 +186,10 @@ def _seen(case: Case, url: str, way: str, *, patch: bool | None = None) -> dict[
         "reason": None if report is None else report.unavailable,
         "source": None if report is None else report.call.source,
         "outcome": None if report is None else report.call.outcome,
-        "error": None if error is None else _without_addresses(error, url),
+        "error": None if error is None else re.sub(r"0x[0-9a-f]+", "0x", error),
         "said": said,
         "events": recorder.events,
     }
-
-
-def _without_addresses(error: str, url: str) -> str:
-    """The error without what differs from run to run."""
-    return re.sub(r"0x[0-9a-f]+", "0x", error.replace(url, "URL"))
 
 
 def _right(report: CallReport, said: Sequence[wire.Said]) -> int:

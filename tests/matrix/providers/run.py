@@ -78,7 +78,8 @@ def is_wrong(seen: Mapping[str, Any]) -> bool:
 def _is_wrong(call: Mapping[str, Any]) -> bool:
     is_impossible = (call["error"] or "").startswith("NotImplementedError")
     is_omitted = call["reason"] == "provider_omits_stream_logprobs" and call["error"] is None
-    return not (call["tokens"] == call["sent"] > 0 or is_impossible or is_omitted)
+    is_right = call["tokens"] == call["sent"] > 0 and call["error"] is None
+    return not (is_right or is_impossible or is_omitted)
 
 
 def tried(name: str, case: Case, *, upgrade: bool) -> dict[str, Any]:
@@ -136,9 +137,8 @@ def bounded(command: Sequence[str], seconds: int) -> tuple[int, str, str]:
 def record(name: str, seen: Mapping[str, Any]) -> None:
     """Writes down the calls that CI replays without the package."""
     RECORDINGS.mkdir(exist_ok=True)
-    wanted = {_ALSO_RECORDED.get(name, ("", ""))}
-    if "refused" not in seen.get("patched", {}):
-        wanted |= {("patched", "invoke"), ("patched", "stream")}
+    mode = "plain" if "refused" in seen.get("patched", {}) else "patched"
+    wanted = {_ALSO_RECORDED.get(name, ("", "")), (mode, "invoke"), (mode, "stream")}
     for mode, way in wanted:
         call = seen.get(mode, {}).get(way)
         by_name = (mode, way) == _ALSO_RECORDED.get(name)

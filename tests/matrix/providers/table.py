@@ -95,11 +95,11 @@ def _came(call: Mapping[str, Any] | None) -> str:
     if call["bare"] and not call["error"]:
         return f"{call['bare']}/{call['sent']} without alternatives"
     why = (call["error"] or "").partition(":")[0] or call["reason"]
-    return counted if _is_right(call) or not why else f"{counted} {_short(why)}"
+    return f"{counted} {_short(why)}" if why else counted
 
 
 def _is_right(call: Mapping[str, Any] | None) -> bool:
-    return call is not None and call["tokens"] == call["sent"] > 0
+    return call is not None and call["tokens"] == call["sent"] > 0 and call["error"] is None
 
 
 def _short(text: str) -> str:
