@@ -21,6 +21,7 @@ from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.emission import Emission
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
 from langchain_logprobs.telemetry.metrics import Metrics, metrics_of
+from langchain_logprobs.telemetry.sampling import records_metrics, sampled_out
 from langchain_logprobs.telemetry.spans import (
     Attributes,
     Options,
@@ -86,6 +87,18 @@ class OpenTelemetrySink:
         """Notes where a call's spans will belong: called where and when the call starts."""
         outer = None if inside is None else self._links.get(inside)
         self._links[run_id] = open_link(run_id, outer, early=self._watch())
+
+    def wants(self, run_id: UUID) -> bool:
+        """Whether anything of a call that has just been started will be sent.
+
+        Nothing will be where no metrics are recorded, and the call's spans are sampled out with
+        the span around them.
+        """
+        link = self._links.get(run_id)
+        if link is None or records_metrics(self._meter_provider):
+            return True
+        providers = (self._provider, trace.get_tracer_provider())
+        return not all(sampled_out(link, provider) for provider in providers)
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
