@@ -9,7 +9,6 @@ model.invoke("...", config={"callbacks": [LogprobsCallbackHandler()]})
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -110,6 +109,8 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - half of what importing this takes
+
         return version("langchain-logprobs")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

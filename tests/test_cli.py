@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import pytest
 from stored import SECOND, a_report
+from typer.main import get_command
 
 from langchain_logprobs.cli import compare as compare_module
 from langchain_logprobs.cli import dashboards as dashboards_module
@@ -78,7 +79,7 @@ def reports(store: Path) -> list[CallReport]:
 
 def commands() -> list[list[str]]:
     found = []
-    for name, command in app.commands.items():
+    for name, command in get_command(app).commands.items():
         inner = getattr(command, "commands", None)
         found += [[name, of] for of in inner] if inner else [[name]]
     return found
@@ -110,8 +111,8 @@ def test_it_starts_without_langchain_opentelemetry_scipy_or_a_web_server(command
     code = (
         "import sys\nfrom langchain_logprobs.cli.__main__ import main\n"
         f"sys.argv[1:] = {command.split()!r}\ntry: main()\nexcept SystemExit: pass\n"
-        "print('loaded', sorted({of.partition('.')[0] for of in sys.modules} & "
-        "{'langchain_core', 'opentelemetry', 'scipy', 'starlette', 'uvicorn', 'pydantic'}))"
+        "print('loaded', sorted(set(sys.modules) & {'langchain_core', 'opentelemetry', 'scipy', "
+        "'starlette', 'uvicorn', 'pydantic', 'rich.console', 'rich.markdown'}))"
     )
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -136,7 +137,7 @@ def test_runs_reads_the_store_without_langchain_or_opentelemetry(reports: list[C
 @pytest.mark.parametrize(
     ("missing", "extra", "command"),
     [
-        ("click", "cli", "runs"),
+        ("typer", "cli", "runs"),
         ("rich", "cli", "runs"),
         ("starlette", "viewer", "view"),
         ("uvicorn", "viewer", "view"),

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-import click
+import typer
 from rich.table import Table
 from rich.text import Text
 
@@ -84,7 +84,7 @@ def examine(store: Path | None, base_url: str | None, model: str | None, *, as_j
         *span_owner(_version),
     ]
     if as_json:
-        click.echo(json.dumps([asdict(of) for of in findings]))
+        typer.echo(json.dumps([asdict(of) for of in findings]))
     else:
         console().print(_table(findings))
     if any(of.verdict == "problem" for of in findings):

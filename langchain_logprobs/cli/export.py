@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, Any
 from langchain_logprobs.cli.options import Failure, console, needs
 from langchain_logprobs.core.plain import plain_report
 from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.store.reader import Query, StoredRuns
+from langchain_logprobs.store.query import Query
+from langchain_logprobs.store.reader import StoredRuns
 
 if TYPE_CHECKING:
     import pyarrow as pa

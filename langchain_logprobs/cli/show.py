@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
+import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -19,7 +19,8 @@ from langchain_logprobs.cli.options import clock, console
 from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.plain import plain_report
 from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.store.reader import Query, RunSummary, StoredRuns
+from langchain_logprobs.store.query import Query
+from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
 _STRIP_TOKENS = 60
 """Up to here every token has a bar and a number under it; longer answers are running text."""
@@ -31,7 +32,7 @@ def show_run(store: Path | None, run: str, doubtful: int, *, as_json: bool) -> N
     found = stored.resolve(run)
     report = stored.report(found.run_id)
     if as_json:
-        click.echo(json.dumps(plain_report(report)))
+        typer.echo(json.dumps(plain_report(report)))
         return
     out = console()
     for part in _parts(stored, found, report, doubtful):

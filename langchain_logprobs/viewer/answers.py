@@ -10,7 +10,8 @@ from typing import Any, cast, get_args
 from langchain_logprobs.core.confidence import FLOOR, WINDOW, window_means
 from langchain_logprobs.core.plain import plain_report
 from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.store.reader import Query, Sort, StoredRuns
+from langchain_logprobs.store.query import Query, Sort
+from langchain_logprobs.store.reader import StoredRuns
 
 PAGE = 200
 """Runs that are sent at once."""
