@@ -14,7 +14,7 @@ from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, OpenCall
 from langchain_logprobs.core.finish import event_tokens, finish
-from langchain_logprobs.core.model import Outcome, TokenLogprob
+from langchain_logprobs.core.model import Outcome, RunKind, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
@@ -24,7 +24,7 @@ from langchain_logprobs.core.report import (
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
-from langchain_logprobs.core.start import open_call, run_name
+from langchain_logprobs.core.start import open_call, run_kind, run_name
 from langchain_logprobs.delivery import Delivery
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.settings import (
@@ -246,21 +246,21 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Notes a run that calls may be inside."""
         del inputs
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "chain", serialized, run_id, kwargs)
 
     def on_tool_start(
         self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Notes a run that calls may be inside."""
         del input_str
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "tool", serialized, run_id, kwargs)
 
     def on_retriever_start(
         self, serialized: dict[str, Any], query: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Notes a run that calls may be inside."""
         del query
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "retriever", serialized, run_id, kwargs)
 
     def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Closes a run, and the calls in it that nothing has ended."""
@@ -318,10 +318,15 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._capture.add_report(self._report(call, _outcome(error), error, response))
 
     def _start_run(
-        self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any]
+        self,
+        told_as: RunKind,
+        serialized: Mapping[str, Any] | None,
+        run_id: UUID,
+        told: Mapping[str, Any],
     ) -> None:
         parent, name = told.get("parent_run_id"), run_name(serialized or {}, told)
-        self._capture.start_run(run_id, parent, name, self._clock())
+        kind = run_kind(told_as, told)
+        self._capture.start_run(run_id, parent, name, self._clock(), kind)
         self._delivery.run_started(run_id)
 
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:

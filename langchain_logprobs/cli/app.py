@@ -204,6 +204,7 @@ def compare(
         "export > runs.jsonl",
         "export --low --since 7d --output unsure.jsonl",
         "export --format parquet --output runs.parquet",
+        "export --trees | jq '.runs[].name'",
     )
 )
 def export(
@@ -220,16 +221,19 @@ def export(
     since: _Since = None,
     *,
     low: _Low = False,
+    trees: Annotated[
+        bool,
+        typer.Option("--trees", help="Root runs instead: all that ran inside each, in brief."),
+    ] = False,
 ) -> None:
     """Write runs with all their tokens, one a line (JSON Lines) or as Parquet."""
-    from langchain_logprobs.cli.export import export_runs  # noqa: PLC0415
+    from langchain_logprobs.cli.export import export_runs, export_trees  # noqa: PLC0415
     from langchain_logprobs.cli.runs import query  # noqa: PLC0415
 
     if form is None:
         form = "parquet" if output is not None and output.suffix == ".parquet" else "jsonl"
-    export_runs(
-        store, query(model=model, since=since, low=low or None, sort="oldest"), output, form
-    )
+    asked = query(model=model, since=since, low=low or None, sort="oldest")
+    (export_trees if trees else export_runs)(store, asked, output, form)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from langchain_logprobs.core.model import Outcome
+from langchain_logprobs.core.model import Outcome, RunTree
 from langchain_logprobs.core.report import CallReport, TreeReport, Unavailable
 from langchain_logprobs.store.codec import DamagedError, decode
 from langchain_logprobs.store.query import ORDERS, Query
@@ -171,6 +171,21 @@ class StoredRuns:
                 "single call."
             )
         body = self._decoded(found[0][0], dict, root_run_id)
+        return self._tree(body)
+
+    def run_tree(self, root_run_id: object) -> RunTree | None:
+        """The root run without its calls; `None` if it has not ended, or was a single call.
+
+        Raises:
+            StoreError: What is stored of it is damaged.
+        """
+        found = self._rows("SELECT body FROM trees WHERE root_run_id = ?", [str(root_run_id)])
+        if not found:
+            return None
+        tree: RunTree = self._decoded(found[0][0], dict, root_run_id)["tree"]
+        return tree
+
+    def _tree(self, body: dict[str, Any]) -> TreeReport:
         calls = {of: body["embedded"].get(of) or self.report(of) for of in body["calls"]}
         return TreeReport(
             tree=body["tree"],
@@ -180,9 +195,10 @@ class StoredRuns:
             omitted=body["omitted"],
         )
 
-    def roots(self) -> list[str]:
-        """The ids of the root runs, newest first."""
-        return [row[0] for row in self._rows("SELECT root_run_id FROM trees ORDER BY seq DESC", [])]
+    def roots(self, since_ns: int = 0) -> list[str]:
+        """The ids of the root runs that ended since then, newest first."""
+        statement = "SELECT root_run_id FROM trees WHERE ended_ns >= ? ORDER BY seq DESC"
+        return [row[0] for row in self._rows(statement, [since_ns])]
 
     def models(self) -> list[str]:
         """The models there are."""
