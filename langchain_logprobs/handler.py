@@ -35,7 +35,7 @@ from langchain_logprobs.settings import (
 )
 from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.spans import Options
-from langchain_logprobs.telemetry.worker import SHARED
+from langchain_logprobs.telemetry.worker import SHARED, flush_at_exit
 
 _FOREVER_NS = 2**63
 _CHUNKS_WITHOUT_TOKENS = 64
@@ -306,6 +306,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         if not self._is_looked_after:
             SHARED.look_after(self)
+            flush_at_exit()
             self._is_looked_after = True
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
@@ -390,7 +391,7 @@ def _stores(path: str | None) -> list[Sink]:
 def _outcome(error: BaseException | None) -> Outcome:
     if error is None:
         return "ok"
-    stopped = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
+    stopped = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt, SystemExit)
     return "cancelled" if isinstance(error, stopped) else "error"
 
 
