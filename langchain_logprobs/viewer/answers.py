@@ -10,7 +10,8 @@ from typing import Any, cast, get_args
 from langchain_logprobs.core.confidence import FLOOR, WINDOW, window_means
 from langchain_logprobs.core.model import Run, RunTree
 from langchain_logprobs.core.plain import plain_report, plain_run
-from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.reasons import REASONS
+from langchain_logprobs.core.report import CallReport, Unavailable
 from langchain_logprobs.core.trace import nested
 from langchain_logprobs.store.query import Query, Sort
 from langchain_logprobs.store.reader import RunSummary, StoredRuns
@@ -81,6 +82,7 @@ def run_of(stored: StoredRuns, run_id: str) -> dict[str, Any]:
     report = stored.report(summary.run_id)
     return {
         "report": plain_report(report),
+        "explained": None if report.unavailable is None else _explained(report.unavailable),
         "windows": uncertain_windows(report),
         "trace": trace_of(stored, summary),
     }
@@ -104,6 +106,11 @@ def trace_of(stored: StoredRuns, summary: RunSummary) -> dict[str, Any]:
         "total": len(lines),
         "omitted": tree.omitted_runs if tree else 0,
     }
+
+
+def _explained(reason: Unavailable) -> str:
+    of = REASONS[reason]
+    return f"No confidence: {of.told}. The way out: {of.way_out}."
 
 
 def _line(of: Run | RunSummary) -> dict[str, Any]:

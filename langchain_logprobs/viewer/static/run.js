@@ -4,20 +4,8 @@ import { Heat } from "./heat.js";
 import { makeStrip } from "./strip.js";
 
 const CHANNELS = { content: "answer", refusal: "refusal", reasoning: "reasoning" };
-const EXPLAINED = {
-  not_requested: "The model was not asked for logprobs: with_logprobs(model, top_logprobs=5) asks.",
-  not_sent: "The model was asked for logprobs and sent none.",
-  dropped_by_langchain: "The provider's LangChain package drops logprobs on this way of calling.",
-  provider_omits_tool_logprobs: "The provider sends no logprobs for tool calls.",
-  unreadable: "Logprobs came in a shape that no reader knows.",
-  refusal: "The model refused; these are the refusal's tokens.",
-  choices_interleaved: "Several answers were streamed as one and cannot be told apart.",
-  no_numbers: "Tokens came, none with a usable logprob.",
-  no_answer: "The call ended before the first token.",
-};
-
 export async function showRun(main, wanted, { isCurrent }) {
-  const { report, windows, trace } = await ask(`runs/${encodeURIComponent(wanted.get("run"))}`);
+  const { report, explained, windows, trace } = await ask(`runs/${encodeURIComponent(wanted.get("run"))}`);
   if (!isCurrent()) return null;
   const sequences = sequencesOf(report);
   const open = [];
@@ -27,7 +15,7 @@ export async function showRun(main, wanted, { isCurrent }) {
     stage.replaceChildren(...answer(report, sequence, sequence === sequences[0] ? windows : [], open));
   };
   main.replaceChildren(
-    heading(report),
+    heading(report, explained),
     trace.total > 1 ? tree(trace, report) : "",
     sequences.length > 1 ? chooser(sequences, show) : "",
     stage,
@@ -47,7 +35,7 @@ function sequencesOf(report) {
       .filter((of) => of.tokens.length));
 }
 
-function heading(report) {
+function heading(report, explained) {
   const of = report.confidence;
   const figure = (name, value, title) => el("div", { title }, el("dt", {}, name), el("dd", {}, value));
   return el(
@@ -56,7 +44,7 @@ function heading(report) {
     el("h1", {}, safe(report.response_model ?? report.model ?? "unknown model")),
     el("p", { class: "dim" },
       [when(report.ended_ns), duration(report.ended_ns - report.started_ns), safe(report.provider ?? ""), report.outcome === "ok" ? "" : `${report.outcome} ${safe(report.error ?? "")}`, report.run_id].filter(Boolean).join(" · ")),
-    report.unavailable ? el("p", { class: "note" }, EXPLAINED[report.unavailable] ?? report.unavailable) : null,
+    report.unavailable ? el("p", { class: "note" }, explained) : null,
     el("dl", { class: "figures" },
       el("div", { class: "main-figure" }, el("dt", {}, "confidence"), el("dd", {}, meter(of.confidence, report.low))),
       figure("tokens", of.count.toLocaleString()),
