@@ -8,24 +8,21 @@ exporter. What a query must find is worked out from what was sent, beside Tempo,
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import quote, urlencode
 from urllib.request import urlopen
 
 import pytest
 from langchain_core.output_parsers import StrOutputParser
+from matrix.programs import free_port, program, running, wait_for
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -52,8 +49,7 @@ MEAN, LOWEST = ("Confidence of sampled calls", "A"), ("Confidence of sampled cal
 RATE = ("Doubtful tokens a second", "A")
 RANGE = 600
 """Seconds that are asked for."""
-START = 120.0
-"""Seconds for Tempo to be ready; it waits for its own ring."""
+WHERE = "https://github.com/grafana/tempo/releases"
 COMPLETE = 90.0
 """Seconds until a graph shows what was sent: Tempo leaves out the last half minute."""
 
@@ -160,25 +156,37 @@ class Tempo:
         ]
 
 
+@contextmanager
+def tempo_here(folder: Path, protocol: str) -> Iterator[Tempo]:
+    """A Tempo with the example's configuration, but for where it listens and what it writes to."""
+    http, otlp = free_port(), free_port()
+    config = _configuration(folder, http, {protocol: {"endpoint": f"127.0.0.1:{otlp}"}})
+    (folder / "tempo.yml").write_text(safe_dump(config))
+    here = Tempo(f"http://127.0.0.1:{http}", f"127.0.0.1:{otlp}")
+    command = [program("tempo", WHERE), f"-config.file={folder / 'tempo.yml'}"]
+    with running(command, folder / "tempo.log", f"{here.address}/ready"):
+        yield here
+
+
 @pytest.fixture(scope="module")
 def tempo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempo]:
-    with _serving(tmp_path_factory.mktemp("tempo")) as running:
-        yield running
+    with tempo_here(tmp_path_factory.mktemp("tempo"), "http") as here:
+        yield here
 
 
 @pytest.fixture(scope="module")
 def sent(tempo: Tempo) -> Sent:
-    applications = Sent(f"{tempo.otlp}/v1/traces")
+    applications = Sent(f"http://{tempo.otlp}/v1/traces")
     traces = [applications.ask(*of) for of in ASKED]
     every = '{ resource.service.name =~ "quiz|other" }'
-    _wait_for(lambda: tempo.search(every), len(applications.spans))
+    wait_for(lambda: tempo.search(every), len(applications.spans))
     assert all(map(tempo.trace, traces))
     return applications
 
 
 def test_the_example_is_a_configuration() -> None:
     done = subprocess.run(
-        [_program(), "-config.verify", f"-config.file={EXAMPLE}"],
+        [program("tempo", WHERE), "-config.verify", f"-config.file={EXAMPLE}"],
         capture_output=True,
         text=True,
         check=False,
@@ -231,7 +239,7 @@ def test_the_graph_of_confidence_has_its_line_for_each_model(
     tempo: Tempo, sent: Sent, graph: tuple[str, str], of_several: Callable[[list[float]], float]
 ) -> None:
     query = _filled(graph, ".*", ".*", "0.5")
-    lines = _wait_for(lambda: tempo.lines(query), 2, COMPLETE)
+    lines = wait_for(lambda: tempo.lines(query), 2, COMPLETE)
 
     expected: dict[str, list[float]] = {}
     for span in sent.calls(".*", ".*"):
@@ -245,7 +253,7 @@ def test_the_graph_of_confidence_has_its_line_for_each_model(
 
 def test_the_graph_of_doubtful_tokens_counts_each_once(tempo: Tempo, sent: Sent) -> None:
     query = _filled(RATE, "quiz", ".*", "0.7")
-    lines = _wait_for(lambda: tempo.lines(query), 1, COMPLETE)
+    lines = wait_for(lambda: tempo.lines(query), 1, COMPLETE)
 
     tokens = len(list(sent.doubtful("quiz", ".*", 0.7)))
     assert lines == {("content",)}
@@ -269,7 +277,7 @@ def test_a_long_answer_arrives_whole(tempo: Tempo, sent: Sent) -> None:
     trace_id = sent.ask("novel", "old-1", LONG)
     made = {_id(span): span for span in sent.spans[before:]}
 
-    spans = _wait_for(lambda: tempo.trace(trace_id), len(made))
+    spans = wait_for(lambda: tempo.trace(trace_id), len(made))
 
     assert len(spans) == 1000 + 2
     (call,) = [span for span in spans if span["name"] == "chat old-1"]
@@ -313,69 +321,20 @@ def _lately() -> dict[str, str]:
     return {"start": str(now - RANGE), "end": str(now)}
 
 
-def _wait_for(what: Callable[[], Any], least: int, seconds: float = 60.0) -> Any:
-    """What it gives, once that is at least so many."""
-    ends = time.monotonic() + seconds
-    found: Any = ()
-    while len(found) < least:
-        if time.monotonic() > ends:
-            raise TimeoutError(f"{len(found)} of {least}")
-        time.sleep(0.5)
-        with suppress(URLError):
-            found = what()
-    return found
-
-
-@contextmanager
-def _serving(folder: Path) -> Iterator[Tempo]:
-    """A Tempo with the example's configuration, but for where it listens and what it writes to."""
-    http, otlp = _free_port(), _free_port()
-    (folder / "tempo.yml").write_text(
-        safe_dump(_here(safe_load(EXAMPLE.read_text()), folder, http, otlp))
-    )
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [_program(), f"-config.file={folder / 'tempo.yml'}"], stdout=log, stderr=log
-        )
-    running = Tempo(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{otlp}")
-    try:
-        _wait_for(lambda: _ready(f"{running.address}/ready"), 1, START)
-        yield running
-    finally:
-        process.kill()  # Asked to end, it first finishes what is of no use to anybody here.
-        process.wait(30)
-
-
-def _here(config: Any, folder: Path, http: int, otlp: int) -> Any:
+def _configuration(folder: Path, http: int, protocols: dict[str, Any]) -> dict[str, Any]:
+    config = safe_load(EXAMPLE.read_text())
     loopback = {"http_listen_address": "127.0.0.1", "grpc_listen_address": "127.0.0.1"}
-    config["server"] |= loopback | {"http_listen_port": http, "grpc_listen_port": _free_port()}
-    protocols = {"http": {"endpoint": f"127.0.0.1:{otlp}"}}
+    config["server"] |= loopback | {"http_listen_port": http, "grpc_listen_port": free_port()}
     config["distributor"]["receivers"]["otlp"]["protocols"] = protocols
     config["storage"]["trace"] |= {
         "wal": {"path": str(folder / "wal")},
         "local": {"path": str(folder / "blocks")},
     }
-    return config | {
+    return {
+        **config,
         "backend_scheduler": {"local_work_path": str(folder / "work")},
         "live_store": {
             "wal": {"path": str(folder / "live")},
             "shutdown_marker_dir": str(folder / "marker"),
         },
     }
-
-
-def _ready(url: str) -> list[int]:
-    with urlopen(url, timeout=5) as response:
-        return [response.status]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _program() -> str:
-    path = shutil.which(os.environ.get("TEMPO") or "tempo")
-    assert path is not None, "No tempo here: https://github.com/grafana/tempo/releases"
-    return path
