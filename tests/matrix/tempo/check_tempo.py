@@ -49,12 +49,13 @@ MEAN, LOWEST = ("Confidence of sampled calls", "A"), ("Confidence of sampled cal
 RATE = ("Doubtful tokens a second", "A")
 RANGE = 600
 """Seconds that are asked for."""
+EXPLORE = re.findall(r"^{ span.*$", (ROOT / "docs" / "dashboards.md").read_text(), re.MULTILINE)
 WHERE = "https://github.com/grafana/tempo/releases"
 COMPLETE = 90.0
 """Seconds until a graph shows what was sent: Tempo leaves out the last half minute."""
 
 SURE = answer(("Paris", -0.02, {"Paris": -0.02, "Lyon": -4.0}), (".", -0.01))
-UNSURE = answer(("Syd", -0.9, {"Syd": -0.9, "Can": -1.2}), ("ney", -0.4))
+UNSURE = answer(("Syd", -1.3, {"Syd": -1.3, "Can": -1.2}), ("ney", -0.4))
 LONG = answer(*[(f" word{n}", -0.1 if n % 10 else -1.5) for n in range(1000)])
 ASKED = (
     ("quiz", "old-1", SURE),
@@ -270,6 +271,15 @@ def test_every_variable_has_values_to_choose_from(
     assert sent.spans
 
     assert tempo.values(chosen["query"]["label"]) == offered
+
+
+@pytest.mark.parametrize("query", EXPLORE)
+def test_the_queries_of_the_documentation_find_something(
+    tempo: Tempo, sent: Sent, query: str
+) -> None:
+    assert sent.spans
+
+    assert tempo.search(query)
 
 
 def test_a_long_answer_arrives_whole(tempo: Tempo, sent: Sent) -> None:
