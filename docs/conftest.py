@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from receiver import Received, receiving
 from sybil import Sybil
-from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+from sybil.parsers.myst import PythonCodeBlockParser
 
 from langchain_logprobs import Completion, ModelCall, TokenLogprob
 from langchain_logprobs.core.report import call_report
@@ -52,7 +52,8 @@ def _call(text: str, *tokens: str | TokenLogprob) -> ModelCall:
     )
 
 
-_PARSERS = [PythonCodeBlockParser(), SkipParser()]
+# None that could leave a block out.
+_PARSERS = [PythonCodeBlockParser()]
 _of_fields = Sybil(parsers=_PARSERS, patterns=[PAGE_OF_FIELDS], setup=_fields)
 _of_others = Sybil(
     parsers=_PARSERS, patterns=["*.md"], excludes=[PAGE_OF_FIELDS], fixtures=["openai"]
