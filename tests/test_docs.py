@@ -32,8 +32,18 @@ def test_every_picture_and_page_it_links_to_is_there(page: Path) -> None:
     assert [of for of in targets if not (DOCS / of).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_block_of_code_says_its_language(page: Path) -> None:
-    openings = re.findall(r"^```(.*)$", page.read_text(), re.MULTILINE)[::2]
+LANGUAGES = {"python", "bash", "console", "text", "json", "toml", "yaml", "promql"}
+DIRECTIVES = {"{eval-rst}", "{include}", "{toctree}"}
 
-    assert all(openings)
+
+@pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "README.md"], ids=lambda page: page.stem)
+def test_every_block_says_its_language_and_no_python_escapes_being_run(page: Path) -> None:
+    text = page.read_text()
+    fences = re.findall(r"^[ >]*([`~]{3,})(.*)$", text, re.MULTILINE)
+    languages = {language.split()[0] if language.strip() else "" for _, language in fences[::2]}
+    others = re.findall(r"^```(?!python)\S.*?^```", text, re.MULTILINE | re.DOTALL)
+
+    # Sybil runs the blocks called `python` of the pages, and test_readme those of the README.
+    assert languages <= LANGUAGES | DIRECTIVES
+    assert not re.search(r"<!--+ *(skip|invisible)|^ {4,}(import|from) \w", text, re.MULTILINE)
+    assert not [of for of in others if re.search(r"\n(>>> |import |from \w+ import)", of)]
