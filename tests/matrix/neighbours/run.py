@@ -101,6 +101,7 @@ SUBJECTS = {
         ("openlit>=1.45", "langchain"),
         _scope_and_name("openlit", "chat "),
         is_direct=True,
+        has_http=True,
     ),
     "mlflow": Subject("MLflow, global provider", ("mlflow>=3.17",), _is_mlflow, keeps_open=True),
     "mlflow-alone": Subject(
