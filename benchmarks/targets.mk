@@ -1,16 +1,16 @@
-# Included by the Makefile, which sets PYTHON to the environment's interpreter.
-PYTHON ?= python3
+# Included by the Makefile, which makes environments.
 BENCH ?=
 SOAK ?=
+bench_stamp := .venv-bench/installed
+bench_python := .venv-bench/bin/python
 
 .PHONY: bench soak
 
-bench: ## Measure what it costs, side by side with others, in a few minutes
-	$(PYTHON) -m benchmarks.dispatch $(BENCH)
-	$(PYTHON) -m benchmarks.dispatch --modes sync --tokens 1000 16000 --rounds 3 \
-		--json benchmarks/results/growth.json
-	$(PYTHON) -m benchmarks.delivery
-	$(PYTHON) -m benchmarks.merging
+bench: $(bench_stamp) ## what it costs, side by side with others; some 20 minutes, BENCH=--quick takes 4
+	$(bench_python) -m benchmarks $(BENCH)
 
-soak: ## A million tokens over 10,000 calls in one process: does memory stay flat?
-	$(PYTHON) -m benchmarks.soak $(SOAK)
+soak: $(bench_stamp) ## a million tokens over 10,000 calls in one process: does memory stay flat?
+	$(bench_python) -m benchmarks.soak $(SOAK)
+
+$(bench_stamp): pyproject.toml
+	$(call install,.venv-bench,-e ".[openai$(comma)otlp]" --group bench,)
