@@ -61,7 +61,7 @@ def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
         (1000, 0, "", EVERYBODY, 5),
         (1000, 20, "", EVERYBODY, 5),
         (4000, 5, "", MAIN, 3),
-        (16000, 5, "", MAIN, 3),
+        (16000, 5, "", FEW, 3),
     ]
     for tokens, candidates, export, names, rounds in shapes:
         if bench.quick and tokens in {100, 4000}:
@@ -94,7 +94,8 @@ def called(bench: Bench) -> Iterator[tuple[str, Part]]:
     for model, tokens, at_once, export, rounds in shapes:
         for mode in ("sync", "async"):
             calls = Calls(model, mode, tokens, 5, at_once, bench.model)
-            asking = bench.stages[export].asking(whole.called, calls, names=MAIN)
+            names = FEW if tokens > 1000 else MAIN
+            asking = bench.stages[export].asking(whole.called, calls, names=names)
             label = f"{calls}, {export}" if export else str(calls)
             found = interleaved(asking, rounds=bench.rounds(rounds), label=label)
             figures = {"stream": "stream us", "wall": "wall us", "process": "process us"}

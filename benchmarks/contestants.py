@@ -104,13 +104,17 @@ class Contestant:
         name: Who it is.
         handlers: The callback handlers to pass; an instrumentation adds its own to all.
         finish: Waits until what it started is sent.
+        provider: Who makes its spans, if they are made by a provider of ours.
     """
 
     name: str
     handlers: list[BaseCallbackHandler]
     finish: Callable[[], object] = lambda: None
+    provider: TracerProvider | None = None
 
 
+PATIENCE = 240.0
+"""Seconds that a contestant waits until its spans are sent."""
 NOTHING, EMPTY, OURS, NAIVE = "no callback", "empty", "ours", "span in callback"
 NOT_SAMPLED = "ours, not sampled"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -152,12 +156,12 @@ def contestant(name: str, address: str | None) -> Contestant:
         return Contestant(name, [handler], finish)
     provider = provider_of(name, exporter, sampled=name != NOT_SAMPLED)
     if name == NAIVE:
-        return Contestant(name, [SpanInCallback(provider)], provider.force_flush)
+        return Contestant(name, [SpanInCallback(provider)], provider.force_flush, provider)
     if name in NEIGHBOURS:
         NEIGHBOURS[name](provider)
         return Contestant(name, [], provider.force_flush)
     ours = our_handler(provider, **SETTINGS[name])
-    return Contestant(name, [ours], ours.flush)
+    return Contestant(name, [ours], lambda: ours.flush(PATIENCE), provider)
 
 
 def our_handler(provider: TracerProvider, **settings: Any) -> LogprobsCallbackHandler:

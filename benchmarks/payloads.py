@@ -25,9 +25,9 @@ def entries(tokens: int, candidates: int, *, seed: int = 7) -> list[dict[str, An
     return [_entry(draw, candidates) for _ in range(tokens)]
 
 
-def chunks(tokens: int, candidates: int) -> list[ChatGenerationChunk]:
+def chunks(tokens: int, candidates: int, *, seed: int = 7) -> list[ChatGenerationChunk]:
     """An answer of so many tokens, a chunk each."""
-    return [chunk(entry) for entry in entries(tokens, candidates)]
+    return [chunk(entry) for entry in entries(tokens, candidates, seed=seed)]
 
 
 def chunk(entry: dict[str, Any]) -> ChatGenerationChunk:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.callbacks import CallbackManager
+from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
 from langchain_core.outputs import ChatGenerationChunk
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -77,7 +77,7 @@ def _metrics(address: str) -> dict[str, object]:
     return _received(address, "metrics")
 
 
-def call(handler: LogprobsCallbackHandler, stream: Sequence[ChatGenerationChunk]) -> None:
+def call(handler: BaseCallbackHandler, stream: Sequence[ChatGenerationChunk]) -> None:
     """One call, as LangChain makes it."""
     (run,) = CallbackManager.configure([handler]).on_chat_model_start(
         {}, [[]], invocation_params={"logprobs": True, "model_name": "benchmark"}

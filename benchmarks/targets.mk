@@ -4,13 +4,26 @@ SOAK ?=
 bench_stamp := .venv-bench/installed
 bench_python := .venv-bench/bin/python
 
-.PHONY: bench soak
+storage_stamp := .venv-storage/installed
+
+.PHONY: bench outage soak storage
 
 bench: $(bench_stamp) ## what it costs, side by side with others; some 20 minutes, BENCH=--quick takes 4
 	$(bench_python) -m benchmarks $(BENCH)
 
 soak: $(bench_stamp) ## a million tokens over 10,000 calls in one process: does memory stay flat?
 	$(bench_python) -m benchmarks.soak $(SOAK)
+
+outage: $(bench_stamp) ## nobody listens for a minute: what arrives?
+	$(bench_python) -m benchmarks.outage
+
+# TEMPO=/path/to/tempo measures Tempo, too. Phoenix has an environment of its own: half a gigabyte.
+storage: $(bench_stamp) $(storage_stamp) $(backends_stamp) ## what a call takes in Phoenix's, ClickHouse's and Tempo's stores
+	.venv-storage/bin/python -m benchmarks.storage --phoenix "$(CURDIR)/.venv-phoenix/bin/phoenix" \
+	  $(if $(TEMPO),--tempo "$(TEMPO)") $(STORAGE)
+
+$(storage_stamp): pyproject.toml
+	$(call install,.venv-storage,-e ".[otlp]" "chdb>=26",)
 
 $(bench_stamp): pyproject.toml
 	$(call install,.venv-bench,-e ".[openai$(comma)otlp]" --group bench,)
