@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -21,7 +23,6 @@ from opentelemetry.sdk.trace.export import (
     SpanExporter,
     SpanExportResult,
 )
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
 from benchmarks import neighbours
 from langchain_logprobs import LogprobsCallbackHandler
@@ -116,16 +117,24 @@ class Contestant:
 PATIENCE = 240.0
 """Seconds that a contestant waits until its spans are sent."""
 NOTHING, EMPTY, OURS, NAIVE = "no callback", "empty", "ours", "span in callback"
+METRICS_ONLY = "ours, metrics only"
+"""The trace around the calls is not sampled; metrics are recorded all the same."""
 NOT_SAMPLED = "ours, not sampled"
+"""The same without metrics: nobody wants to know anything."""
+QUICK = "ours, our exporter"
+"""With the package's own OTLP exporter."""
 SETTINGS: dict[str, dict[str, Any]] = {
     OURS: {},
     "ours, token_spans=low": {"token_spans": "low"},
     "ours, token_spans=none": {"token_spans": "none"},
     "ours, no arrays": {"token_arrays": False},
     "ours, content": {"capture_content": True},
+    METRICS_ONLY: {},
     NOT_SAMPLED: {},
 }
 """Ours, by what is set."""
+if find_spec("langchain_logprobs.exporters"):
+    SETTINGS[QUICK] = {}
 NEIGHBOURS: dict[str, Callable[[TracerProvider], None]] = {
     "OpenInference": neighbours.openinference,
     "OpenLLMetry": neighbours.openllmetry,
@@ -146,7 +155,7 @@ def contestant(name: str, address: str | None) -> Contestant:
         name: Whom.
         address: Of the receiver that spans go to; without it there is no span processor.
     """
-    exporter = None if address is None else OTLPSpanExporter(f"{address}/v1/traces")
+    exporter = None if address is None else _exporter(name, f"{address}/v1/traces")
     if name == NOTHING:
         return Contestant(name, [])
     if name == EMPTY:
@@ -154,33 +163,38 @@ def contestant(name: str, address: str | None) -> Contestant:
     if name == LANGFUSE:
         handler, finish = neighbours.langfuse(provider_of(name, None), exporter or Discarding())
         return Contestant(name, [handler], finish)
-    provider = provider_of(name, exporter, sampled=name != NOT_SAMPLED)
+    if name in {METRICS_ONLY, NOT_SAMPLED}:
+        _in_a_trace_that_is_not_sampled()
+    provider = provider_of(name, exporter)
     if name == NAIVE:
         return Contestant(name, [SpanInCallback(provider)], provider.force_flush, provider)
     if name in NEIGHBOURS:
         NEIGHBOURS[name](provider)
         return Contestant(name, [], provider.force_flush)
-    ours = our_handler(provider, **SETTINGS[name])
+    meters = None if name == NOT_SAMPLED else MeterProvider([InMemoryMetricReader()])
+    ours = LogprobsCallbackHandler(
+        tracer_provider=provider, meter_provider=meters, max_token_spans=None, **SETTINGS[name]
+    )
     return Contestant(name, [ours], lambda: ours.flush(PATIENCE), provider)
 
 
-def our_handler(provider: TracerProvider, **settings: Any) -> LogprobsCallbackHandler:
-    """Ours, with a span for every token and its metrics recorded for real."""
-    return LogprobsCallbackHandler(
-        tracer_provider=provider,
-        meter_provider=MeterProvider([InMemoryMetricReader()]),
-        **{"max_token_spans": None, **settings},
-    )
+def _exporter(name: str, endpoint: str) -> SpanExporter:
+    if name != QUICK:
+        return OTLPSpanExporter(endpoint)
+    module = import_module("langchain_logprobs.exporters.http")
+    exporter: SpanExporter = module.OTLPSpanExporter(endpoint)
+    return exporter
 
 
-def provider_of(
-    name: str, exporter: SpanExporter | None, *, sampled: bool = True
-) -> TracerProvider:
+def _in_a_trace_that_is_not_sampled() -> None:
+    """Everything in this process belongs to it from now on."""
+    around = trace.SpanContext(1, 1, is_remote=True, trace_flags=trace.TraceFlags(0))
+    attach(trace.set_span_in_context(trace.NonRecordingSpan(around)))
+
+
+def provider_of(name: str, exporter: SpanExporter | None) -> TracerProvider:
     """A tracer provider with the default batch processor, named so that its spans can be told."""
-    provider = TracerProvider(
-        sampler=ParentBased(ALWAYS_ON if sampled else ALWAYS_OFF),
-        resource=Resource.create({"service.name": name}),
-    )
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
     if exporter is not None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider
