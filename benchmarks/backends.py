@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -74,6 +75,18 @@ def tempo(program: str, folder: Path) -> Iterator[Store]:
     command = [program, "-target=all", f"-config.file={folder / 'tempo.yaml'}"]
     with _serving(command, {}, f"http://127.0.0.1:{port}/ready", folder):
         yield _exporter(f"http://127.0.0.1:{otlp}"), stored
+
+
+def spans_of(folder: Path, trace_id: int) -> int:
+    """How many spans of a trace the Tempo in this folder gives back."""
+    port = re.findall(r"http_listen_port: (\d+)", (folder / "tempo.yaml").read_text())[0]
+    asked = Request(
+        f"http://127.0.0.1:{port}/api/v2/traces/{trace_id:032x}",
+        headers={"Accept": "application/json"},
+    )
+    with urlopen(asked, timeout=60) as response:
+        batches = json.load(response)["trace"]["resourceSpans"]
+    return sum(len(of["spans"]) for batch in batches for of in batch["scopeSpans"])
 
 
 def _exporter(address: str) -> OTLPSpanExporter:

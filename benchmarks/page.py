@@ -243,6 +243,16 @@ def _storage(told: Mapping[str, Any]) -> str:
     return f"{table}\n\nPhoenix took {speed['spans stored a second']} spans a second meanwhile."
 
 
+def _in_one_trace(told: Mapping[str, Any]) -> str:
+    tables = told["storage"]["tables"]
+    rows = tables[1]["rows"] if len(tables) > 1 else []
+    head = ["one trace in Tempo", "calls of 1,000 tokens", "spans sent", "spans kept"]
+    return _markdown(
+        head,
+        [[f"`{of['who']}`", of["calls"], of["spans sent"], of["spans kept"]] for of in rows],
+    )
+
+
 def _merging(told: Mapping[str, Any]) -> str:
     rows = [
         [f"{int(row['tokens']):,}", *(_value(row[key]) for key in ("as it is", "patched", "times"))]
@@ -266,6 +276,7 @@ BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "imports": _plain("import"),
     "outage": _outage,
     "storage": _storage,
+    "one trace": _in_one_trace,
     "merging": _merging,
 }
 

@@ -83,19 +83,23 @@ def main() -> None:
         for backend in _started(options.phoenix, options.tempo)
         for row in measured(backend)
     ]
-    progress("")
     table = Table(f"bytes stored by a call of {TOKENS} tokens", rows, heading="backend")
-    table.print()
-    write(options.json, [table])
+    tables = [table]
+    if options.tempo:
+        tables.append(Table("one trace in Tempo", list(in_one_trace(options.tempo))))
+    progress("")
+    for of in tables:
+        of.print()
+    write(options.json, tables)
 
 
 def _started(phoenix: str, tempo: str) -> Iterator[Backend]:
     """Those that can be started here."""
-    yield Backend("ClickHouse", clickhouse.storing, 100, 1000)
+    yield Backend("ClickHouse", clickhouse.storing, 50, 200)
     if tempo:
-        yield Backend("Tempo", partial(backends.tempo, tempo), 100, 300)
+        yield Backend("Tempo", partial(backends.tempo, tempo), 50, 200)
     if phoenix:
-        yield Backend("Phoenix", partial(backends.phoenix, phoenix), 5, 100)
+        yield Backend("Phoenix", partial(backends.phoenix, phoenix), 5, 50)
 
 
 def measured(backend: Backend) -> Iterator[dict[str, object]]:
@@ -117,6 +121,28 @@ def measured(backend: Backend) -> Iterator[dict[str, object]]:
             "bytes a call": round((full - empty) / calls),
             "spans stored a second": round(spans / seconds),
         }
+
+
+def in_one_trace(tempo: str) -> Iterator[dict[str, object]]:
+    """How many of the spans of twelve calls in one trace a Tempo keeps."""
+    for name in ("default", "low", "none"):
+        progress(f"Tempo, one trace: {name}")
+        with (
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+            backends.tempo(tempo, Path(folder)) as (exporter, _),
+        ):
+            counted = Counting(exporter)
+            provider = provider_of("storage", counted)
+            handler = LogprobsCallbackHandler(tracer_provider=provider, **SETTINGS[name])
+            tracer = provider.get_tracer("application")
+            with tracer.start_as_current_span("request") as request:
+                for at in range(12):
+                    call(handler, chunks(TOKENS, 5, seed=at))
+                handler.flush(300)
+            provider.shutdown()
+            time.sleep(5)  # a trace is looked for in blocks once it has been silent for a while
+            kept = backends.spans_of(Path(folder), request.get_span_context().trace_id)
+        yield {"who": name, "calls": 12, "spans sent": counted.spans, "spans kept": kept}
 
 
 def _send(exporter: SpanExporter, settings: Mapping[str, Any], calls: int) -> int:
