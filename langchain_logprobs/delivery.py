@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
@@ -14,13 +14,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.model import RunTree, TokenLogprob
+from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
     Report,
     Sink,
     TreeReport,
-    Unavailable,
     through,
 )
 from langchain_logprobs.core.shapes import Shape
@@ -31,21 +31,6 @@ from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.spans import Options
 
 _LOG = logging.getLogger("langchain_logprobs")
-_WAYS_OUT: Mapping[Unavailable, str] = {
-    "not_sent": "it was asked for logprobs and none came. Not every model and endpoint has them; "
-    "reasoning models, some gateways and some LangChain packages drop them without a word. "
-    "with_logprobs(model) asks in its provider's words, mends its package where it can, and says "
-    "so where it cannot",
-    "dropped_by_langchain": "its LangChain package drops the logprobs on this way of calling. "
-    "with_logprobs(model) turns on the patch that keeps them, as "
-    "langchain_logprobs.patches.openai_responses.apply() does for OpenAI's Responses API, and "
-    "langchain_logprobs.patches.ollama_v3.apply() for Ollama under stream_events(version='v3'). If "
-    "the patch is on, the model sent none",
-    "unreadable": "what it sent as logprobs has a shape that no reader knows. Pass one in "
-    "`shapes=`, or report the payload",
-    "choices_interleaved": "LangChain streams its n > 1 answers as one. Use invoke(), or n=1",
-}
-"""What to tell who asked for logprobs and got none that can be used."""
 _Result = TypeVar("_Result")
 _MOST_SAID = 1000
 """Different warnings remembered, so as to say each once."""
@@ -162,13 +147,14 @@ class Delivery:
     def call(self, report: CallReport, *, requested: bool) -> None:
         """Hands on the report of a call."""
         reason = report.unavailable
-        if requested and reason is not None and reason in _WAYS_OUT:
+        if requested and reason is not None and (known := REASONS[reason]).warns:
             self._say_once(
                 ("unavailable", report.call.model, reason),
-                "No confidence for model %r (%s): %s.",
+                "No confidence for model %r (%s): %s. The way out: %s.",
                 report.call.model,
                 reason,
-                _WAYS_OUT[reason],
+                known.told,
+                known.way_out,
             )
         processed = self._processed(report)
         if isinstance(processed, CallReport):

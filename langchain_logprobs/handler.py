@@ -13,8 +13,7 @@ from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
 from langchain_logprobs.core.finish import event_tokens, finish
-from langchain_logprobs.core.model import Outcome, TokenLogprob
-from langchain_logprobs.core.outcome import error_kind, outcome_of
+from langchain_logprobs.core.model import Outcome, RunKind, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
@@ -24,16 +23,17 @@ from langchain_logprobs.core.report import (
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
-from langchain_logprobs.core.start import open_call, run_name
+from langchain_logprobs.core.start import open_call, run_kind, run_name
 from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
+from langchain_logprobs.outcome import error_kind, outcome_of
 from langchain_logprobs.settings import (
     Settings,
     SettingsArguments,
     checked_labels,
     checked_thresholds,
 )
-from langchain_logprobs.telemetry.worker import SHARED
+from langchain_logprobs.telemetry.worker import SHARED, flush_at_exit
 
 _FOREVER_NS = 2**63
 _CHUNKS_WITHOUT_TOKENS = 64
@@ -238,21 +238,21 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Notes a run that calls may be inside."""
         del inputs
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "chain", serialized, run_id, kwargs)
 
     def on_tool_start(
         self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Notes a run that calls may be inside."""
         del input_str
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "tool", serialized, run_id, kwargs)
 
     def on_retriever_start(
         self, serialized: dict[str, Any], query: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Notes a run that calls may be inside."""
         del query
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "retriever", serialized, run_id, kwargs)
 
     def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Closes a run, and the calls in it that nothing has ended."""
@@ -298,6 +298,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         if not self._is_looked_after:
             SHARED.look_after(self)
+            flush_at_exit()
             self._is_looked_after = True
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
@@ -327,10 +328,15 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._capture.add_report(report)
 
     def _start_run(
-        self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any]
+        self,
+        told_as: RunKind,
+        serialized: Mapping[str, Any] | None,
+        run_id: UUID,
+        told: Mapping[str, Any],
     ) -> None:
         parent, name = told.get("parent_run_id"), run_name(serialized or {}, told)
-        self._capture.start_run(run_id, parent, name, self._clock())
+        kind = run_kind(told_as, told)
+        self._capture.start_run(run_id, parent, name, self._clock(), kind)
         self._delivery.run_started(run_id)
 
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:

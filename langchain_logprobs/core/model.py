@@ -16,6 +16,9 @@ Channel = Literal["content", "refusal", "reasoning"]
 Outcome = Literal["ok", "error", "cancelled", "abandoned"]
 """How a call ended. `cancelled`: the caller stopped it. `abandoned`: nothing ever said it ended."""
 
+RunKind = Literal["chain", "node", "prompt", "parser", "tool", "retriever"]
+"""What a run is that is no model call. `node`: of a LangGraph graph."""
+
 Source = Literal["stream", "end"]
 """Where the tokens came from: the token callbacks, or the payload at the end of the call."""
 
@@ -196,6 +199,33 @@ class ModelCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A chain, graph node, tool or retriever that ran inside a root run.
+
+    Attributes:
+        run_id: LangChain's id of it.
+        parent_run_id: The run or model call that it ran in.
+        name: Its name.
+        kind: What it is.
+        started_ns: When it began, in nanoseconds since the epoch.
+        ended_ns: When it ended; of one that is `abandoned`, when its root run did.
+        outcome: How it ended.
+        error: The exception's type, for `error` and `cancelled`.
+
+    .. versionadded:: 0.1.0
+    """
+
+    run_id: UUID
+    parent_run_id: UUID
+    name: str
+    kind: RunKind
+    started_ns: int
+    ended_ns: int
+    outcome: Outcome = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunTree:
     """One finished root run: everything that ran inside one outermost call.
 
@@ -206,6 +236,9 @@ class RunTree:
         ended_ns: When it ended.
         outcome: How it ended.
         error: The exception's type, for `error` and `cancelled`.
+        kind: What the root run is.
+        runs: What ran inside it beside the model calls, in the order in which it began.
+        omitted_runs: Runs inside it that passed the bounds and are not among `runs`.
 
     .. versionadded:: 0.1.0
     """
@@ -216,3 +249,6 @@ class RunTree:
     ended_ns: int
     outcome: Outcome = "ok"
     error: str | None = None
+    kind: RunKind = "chain"
+    runs: tuple[Run, ...] = ()
+    omitted_runs: int = 0

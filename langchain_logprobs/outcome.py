@@ -11,7 +11,7 @@ def outcome_of(error: BaseException | None) -> Outcome:
     """How it ended: to be stopped by one's caller is no error."""
     if error is None:
         return "ok"
-    stopped = (GeneratorExit, CancelledError, KeyboardInterrupt)
+    stopped = (GeneratorExit, CancelledError, KeyboardInterrupt, SystemExit)
     return "cancelled" if isinstance(error, stopped) else "error"
 
 
