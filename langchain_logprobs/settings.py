@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, TypedDict, get_args
 
-from langchain_logprobs.core.labels import labels_from
+from langchain_logprobs.core.choices import labels_from
 
 TokenSpans = Literal["all", "low", "none"]
 """Which tokens become spans: every one, only those under `low_token`, none."""

@@ -77,7 +77,7 @@ def _rows(
     """The candidates of each token, which begin and end at these bounds."""
     slices = list(map(slice, bounds, bounds[1:]))
     columns = [map(column.__getitem__, slices) for column in (texts, logprobs, raws)]
-    rows: list[Listed] = list(zip(*columns, strict=True))  # type: ignore[arg-type]
+    rows: list[Listed] = list(zip(*columns, strict=True))
     rising = compress(
         count(bounds[0] + 1), map(lt, logprobs[bounds[0] :], logprobs[bounds[0] + 1 :])
     )
