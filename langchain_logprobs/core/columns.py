@@ -84,13 +84,16 @@ def _rows(
     in_order = set(bounds).issuperset(rising)
     distinct_bytes = sum(map(len, map(set, map(_LAST, rows))))
     nothing_twice = distinct_bytes == bounds[-1] - bounds[0]
-    return rows if in_order and nothing_twice else map(_sorted, rows)
+    return rows if in_order and nothing_twice else map(_put_right, rows)
 
 
-def _sorted(listed: Listed) -> Listed:
-    candidates = distinct(map(CANDIDATE, zip(*listed, strict=True)))
-    texts, logprobs, raws = zip(*candidates, strict=True) if candidates else ((), (), ())
-    return texts, logprobs, raws
+def _put_right(row: Listed) -> Listed:
+    """The row with the most likely first, and each once."""
+    texts, logprobs, raws = row
+    if len(set(raws)) == len(raws) and sorted(logprobs, reverse=True) == list(logprobs):
+        return row
+    candidates = distinct(map(CANDIDATE, zip(texts, logprobs, raws, strict=True)))
+    return cast("Listed", tuple(zip(*candidates, strict=True)))
 
 
 def _are(column: Iterable[object], kind: type) -> bool:
