@@ -65,7 +65,7 @@ def receiving(delay: float = 0.0, port: int = 0) -> Iterator[Received]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            message = REQUESTS[self.path]()
+            message = next(of for path, of in REQUESTS.items() if self.path.endswith(path))()
             message.ParseFromString(body)
             time.sleep(received.delay)
             received.bodies.append(body)
