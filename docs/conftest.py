@@ -79,6 +79,7 @@ def _call(text: str, *tokens: str | TokenLogprob) -> ModelCall:
     )
 
 
+# None that could leave a block out.
 _PARSERS = [PythonCodeBlockParser()]
 _of_fields = Sybil(parsers=_PARSERS, patterns=[PAGE_OF_FIELDS], setup=_fields)
 _of_neighbours = Sybil(parsers=_PARSERS, patterns=[PAGE_OF_NEIGHBOURS], fixtures=["langfuse"])

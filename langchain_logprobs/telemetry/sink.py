@@ -22,6 +22,7 @@ from langchain_logprobs.telemetry.closing import Kept, closers
 from langchain_logprobs.telemetry.emission import Emission
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
 from langchain_logprobs.telemetry.metrics import Metrics, metrics_of
+from langchain_logprobs.telemetry.sampling import records_metrics, sampled_out
 from langchain_logprobs.telemetry.spans import (
     Attributes,
     Options,
@@ -91,6 +92,18 @@ class OpenTelemetrySink:
         # Theirs came first: when we hear the answer it will have ended, and its trace with it.
         if link.claimed and link.span is not None and closers(self._provider):
             link.summary = self._summary(link.span, None)
+
+    def wants(self, run_id: UUID) -> bool:
+        """Whether anything of a call that has just been started will be sent.
+
+        Nothing will be where no metrics are recorded, and the call's spans are sampled out with
+        the span around them.
+        """
+        link = self._links.get(run_id)
+        if link is None or records_metrics(self._meter_provider):
+            return True
+        providers = (self._provider, trace.get_tracer_provider())
+        return not all(sampled_out(link, provider) for provider in providers)
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
