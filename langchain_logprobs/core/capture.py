@@ -28,7 +28,7 @@ class OpenCall:
     are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
     `told` is how often its start was told of: LangChain tells a handler that is listed twice
     everything twice. `shares_usage`: the usage at its end is a whole batch's. `inside`: the open
-    call that it is made in, if there is one.
+    call that it is made in, if there is one. `wanted`: whether anybody asked for its tokens.
     """
 
     run_id: UUID
@@ -49,6 +49,7 @@ class OpenCall:
     overflow: int = 0
     told: int = 1
     shares_usage: bool = False
+    wanted: bool = False
 
     @property
     def heard_ns(self) -> int:
@@ -170,6 +171,7 @@ class Capture:
         self._calls: dict[UUID, OpenCall] = {}
         self._trees: dict[UUID, _Tree] = {}
         self._root_of: dict[UUID, UUID] = {}
+        self._events: dict[int, list[Event]] = {}
 
     def __len__(self) -> int:
         """How many runs are held in memory."""
@@ -226,10 +228,20 @@ class Capture:
             surplus = max(0, len(self._calls) - self._max_open_calls)
             return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))
 
+    def listen(self, run_id: UUID) -> None:
+        """Has the events of a call in flight kept from now on."""
+        with self._lock:
+            if (call := self._calls.get(run_id)) is not None:
+                call.wanted = True
+                self._events[run_id.int] = call.events
+
     @property
-    def calls(self) -> Mapping[UUID, OpenCall]:
-        """The calls in flight, always the same mapping: to look one up needs no lock."""
-        return self._calls
+    def events(self) -> Mapping[int, list[Event]]:
+        """The events of every wanted call in flight: always the same mapping, read without a lock.
+
+        By the number in the call's id: a UUID's own hash is Python code, run for every token.
+        """
+        return self._events
 
     def call(self, run_id: UUID) -> OpenCall | None:
         """The call in flight with this id."""
@@ -304,6 +316,7 @@ class Capture:
         """Forgets everything: in a child process, the runs are the parent's to report."""
         self._lock = threading.Lock()  # its owner may not have come along through the fork
         self._calls.clear()
+        self._events.clear()
         self._trees.clear()
         self._root_of.clear()
 
@@ -317,6 +330,7 @@ class Capture:
 
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
+        self._events.pop(call.run_id.int, None)
         if (tree := self._trees.get(call.root_run_id)) is not None:
             tree.calls.pop(call.run_id, None)
             tree.leave(call.run_id)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
 Channel = Literal["content", "refusal", "reasoning"]
@@ -42,8 +45,26 @@ class Candidate(NamedTuple):
     raw: bytes | None = None
 
 
+CANDIDATE = partial(tuple.__new__, Candidate)
+"""`Candidate._make`, in half the time."""
+
+
+Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes, ...]]
+"""The candidates at one position, their texts, logprobs and bytes side by side.
+
+They are sound, the most likely is first, and each stands there once.
+"""
+
+
+class _MaybeListed:
+    """Room for candidates that nobody has asked for yet."""
+
+    __slots__ = ("_listed",)
+    _listed: Listed
+
+
 @dataclass(frozen=True, slots=True)
-class TokenLogprob:
+class TokenLogprob(_MaybeListed):
     """A token the model chose, with how likely it was.
 
     Attributes:
@@ -65,6 +86,44 @@ class TokenLogprob:
     candidates: tuple[Candidate, ...] = ()
     channel: Channel = "content"
     at_ns: int | None = None
+
+    if not TYPE_CHECKING:  # it would allow every name
+
+        def __getattr__(self, name: str) -> tuple[Candidate, ...]:
+            """The candidates, made when they are first asked for."""
+            if name != "candidates":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            candidates = tuple(map(CANDIDATE, zip(*self._listed, strict=True)))
+            object.__setattr__(self, name, candidates)
+            return candidates
+
+
+_SETTERS = [
+    getattr(TokenLogprob, name).__set__
+    for name in ("text", "logprob", "raw", "_listed", "channel", "at_ns")
+]
+
+
+def listed_tokens(*columns: Iterable[object], count: int) -> list[TokenLogprob]:
+    """Tokens like any other, but that their candidates are made when somebody asks for them.
+
+    A call has thousands of candidates, and at its end, while the user waits, only their numbers are
+    needed. So the tokens are made here in a third of the time that `__init__` takes.
+
+    Args:
+        columns: The texts, logprobs and bytes of the tokens, their candidates as `Listed`, their
+            channels, and when they arrived.
+        count: How many tokens.
+    """
+    tokens = list(map(object.__new__, repeat(TokenLogprob, count)))
+    for set_member, column in zip(_SETTERS, columns, strict=True):
+        deque(map(set_member, tokens, column), maxlen=0)
+    return tokens
+
+
+def listed_of(token: TokenLogprob) -> Listed | None:
+    """Its candidates column by column, if that is how they were read."""
+    return getattr(token, "_listed", None)
 
 
 @dataclass(frozen=True, slots=True)
