@@ -27,6 +27,7 @@ from langchain_logprobs.core.model import (
     Run,
     RunTree,
     TokenLogprob,
+    listed_of,
 )
 from langchain_logprobs.core.report import CallReport, SequenceConfidence
 from langchain_logprobs.core.tools import ToolConfidence
@@ -173,22 +174,25 @@ def _tokens(tokens: Sequence[TokenLogprob], columns: list[bytes]) -> dict[str, A
     texts: list[str] = []
     raws: list[bytes | None] = []
     logprobs: list[float | None] = []
+    counts: list[int] = []
     for token in tokens:
         texts.append(token.text)
         raws.append(token.raw)
         logprobs.append(token.logprob)
-        if token.candidates:
-            its_texts, its_logprobs, its_raws = zip(*token.candidates, strict=True)
-            texts += its_texts
-            raws += its_raws
-            logprobs += its_logprobs
+        # Side by side as they were read, if they were: then nobody need make candidates of them.
+        listed: Any = listed_of(token) or tuple(zip(*token.candidates, strict=True))
+        counts.append(len(listed[0]) if listed else 0)
+        if listed:
+            texts += listed[0]
+            logprobs += listed[1]
+            raws += listed[2]
     shared = _shared_raw(texts, raws)
     # Where all have their bytes from their text, or none, a text stands for the pair.
     keys = list(zip(texts, raws, strict=True)) if shared is _DIFFERENT else texts
     vocabulary: dict[Any, int] = {}
     indices = [vocabulary.setdefault(key, len(vocabulary)) for key in keys]
     pairs: Any = list(vocabulary)
-    columns.append(struct.pack(f"<{len(tokens)}I", *[len(token.candidates) for token in tokens]))
+    columns.append(struct.pack(f"<{len(tokens)}I", *counts))
     columns.append(struct.pack(f"<{len(texts)}I", *indices))
     columns.append(struct.pack(f"<{len(texts)}d", *[_NAN if x is None else x for x in logprobs]))
     times = [token.at_ns for token in tokens]
