@@ -152,7 +152,7 @@ def _query(request: Request) -> Query:
 
 
 def _live(path: Path) -> Callable[[Request], Response]:
-    """Server-sent events: the `seq` of the last run, whenever there is a new one."""
+    """Server-sent events: the `seq` of the last call and root run, whenever there is a new one."""
 
     async def events() -> AsyncIterator[str]:
         told, beat = None, time.monotonic()
@@ -168,7 +168,8 @@ def _live(path: Path) -> Callable[[Request], Response]:
 
 def _last(path: Path) -> dict[str, Any]:
     try:
-        return {"seq": StoredRuns(path).last_seq()}
+        stored = StoredRuns(path)
+        return {"seq": stored.last_seq(), "tree": stored.last_tree()}
     except StoreError as error:
         return {"error": str(error)}
 
