@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -717,3 +720,27 @@ def test_the_server_ends_while_pages_still_listen(
         assert time.monotonic() - began < 8
         assert not server.thread.is_alive()
         expect(page.locator("#live")).to_have_text("○ not connected")
+
+
+def test_ctrl_c_with_a_page_open_ends_in_one_word(
+    browser: Browser, store: Store, path: Path
+) -> None:
+    store(sydney())
+    assert store.flush()
+    viewer = subprocess.Popen(
+        [sys.executable, "-m", "langchain_logprobs.cli", "view", "--no-open", "-s", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert viewer.stdout is not None
+    said = [viewer.stdout.readline() for _ in range(3)]
+    page = browser.new_page()
+    page.goto(said[1].strip())
+    expect(page.locator("#live")).to_have_text("● live")
+    viewer.send_signal(signal.SIGINT)
+    out, err = viewer.communicate(timeout=30)
+
+    assert (viewer.returncode, out.strip(), err) == (0, "Stopped.", "")
+    expect(page.locator("#live")).to_have_text("○ not connected")
+    page.close()
