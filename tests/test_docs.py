@@ -44,4 +44,13 @@ def test_every_block_of_code_says_its_language_and_python_says_python(page: Path
 def test_no_block_of_code_is_left_out_of_the_tests(page: Path) -> None:
     comments = re.findall(r"^(?:<!-+ *|% *|; *)(.*)$", page.read_text(), re.MULTILINE)
 
-    assert [of for of in comments if "skip" in of] == []
+    assert [of for of in comments if "skip" in of or "invisible" in of] == []
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_that_would_not_be_run_stands_in_no_other_block(page: Path) -> None:
+    text = page.read_text()
+    others = re.findall(r"^```(?!python)\S.*?^```", text, re.MULTILINE | re.DOTALL)
+
+    assert [of for of in others if re.search(r"\n(>>> |import |from \w+ import)", of)] == []
+    assert not re.search(r"^ {4,}(import|from) \w", text, re.MULTILINE)
