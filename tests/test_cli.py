@@ -9,22 +9,34 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import create_server
+from typing import get_args
 from uuid import uuid4
 
+import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from stored import SECOND, a_report
+from typer.main import get_command
 
 from langchain_logprobs.cli import compare as compare_module
 from langchain_logprobs.cli import dashboards as dashboards_module
 from langchain_logprobs.cli import doctor
+from langchain_logprobs.cli import exporter as exporter_module
 from langchain_logprobs.cli.app import app, run
 from langchain_logprobs.cli.options import Failure, when_ns
-from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.model import RunTree
+from langchain_logprobs.core.reasons import REASONS
+from langchain_logprobs.core.report import CallReport, Unavailable, tree_report
 from langchain_logprobs.local import LocalModel
 from langchain_logprobs.store import Store, StoredRuns
 from langchain_logprobs.testing import token
@@ -78,7 +90,7 @@ def reports(store: Path) -> list[CallReport]:
 
 def commands() -> list[list[str]]:
     found = []
-    for name, command in app.commands.items():
+    for name, command in get_command(app).commands.items():
         inner = getattr(command, "commands", None)
         found += [[name, of] for of in inner] if inner else [[name]]
     return found
@@ -110,8 +122,8 @@ def test_it_starts_without_langchain_opentelemetry_scipy_or_a_web_server(command
     code = (
         "import sys\nfrom langchain_logprobs.cli.__main__ import main\n"
         f"sys.argv[1:] = {command.split()!r}\ntry: main()\nexcept SystemExit: pass\n"
-        "print('loaded', sorted({of.partition('.')[0] for of in sys.modules} & "
-        "{'langchain_core', 'opentelemetry', 'scipy', 'starlette', 'uvicorn', 'pydantic'}))"
+        "print('loaded', sorted(set(sys.modules) & {'langchain_core', 'opentelemetry', 'scipy', "
+        "'starlette', 'uvicorn', 'pydantic', 'rich.console', 'rich.markdown'}))"
     )
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -136,11 +148,13 @@ def test_runs_reads_the_store_without_langchain_or_opentelemetry(reports: list[C
 @pytest.mark.parametrize(
     ("missing", "extra", "command"),
     [
-        ("click", "cli", "runs"),
+        ("typer", "cli", "runs"),
         ("rich", "cli", "runs"),
         ("starlette", "viewer", "view"),
         ("uvicorn", "viewer", "view"),
         ("pyarrow", "analysis", "export --format parquet --output x.parquet"),
+        ("pyarrow", "analysis", "export --trees --output x.parquet"),
+        ("langchain_openai", "openai", "demo --base-url http://127.0.0.1:1/v1 --model m"),
     ],
 )
 def test_without_an_extra_it_says_what_to_install(
@@ -236,6 +250,7 @@ def test_a_terminal_gets_colour_unless_it_wants_none(
         (("runs", "--since", "yesterday"), "'yesterday' is no time. Write how long ago"),
         (("show", "ffffffff"), "There is no run ffffffff"),
         (("show", ""), "More than one run begins with"),
+        (("runs", "--store", "."), ". is a folder: name the file in it"),
         (("compare", "big", "huge"), "No runs with a confidence for 'huge'"),
         (("export", "--format", "parquet"), "name a file with --output"),
         (("export", "-o", "/nowhere/at/all.jsonl"), "cannot be written"),
@@ -251,6 +266,42 @@ def test_what_cannot_be_done_is_one_clear_message_with_the_way_out(
     assert code == 1
     assert told in err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that only Linux has")
+@pytest.mark.parametrize("command", ["runs", "runs --json", "show", "export", "export --trees"])
+def test_output_to_a_full_disk_is_one_clear_message(
+    reports: list[CallReport], store: Path, command: str
+) -> None:
+    root = reports[0].call.root_run_id
+    writer = Store(store)
+    writer(
+        tree_report(RunTree(root_run_id=root, name="r", started_ns=0, ended_ns=2**60), reports[:1])
+    )
+    writer.close()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "langchain_logprobs.cli", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "The output cannot be written: No space left on device.\n",
+    )
+
+
+def test_a_reader_that_has_enough_is_no_error(reports: list[CallReport]) -> None:
+    del reports
+    command = f"{sys.executable} -m langchain_logprobs.cli export | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+
+    assert json.loads(done.stdout)["run_id"]
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
 
 
 def test_without_a_store_every_command_says_how_to_make_one(cli: Run) -> None:
@@ -470,7 +521,7 @@ def test_the_doctor_tells_which_model_sends_nothing_and_what_to_do(
         ("problem", "mute: 0 of the last 1 runs have them"),
         ("good", "small: 4 of the last 4 runs have them"),
     ]
-    assert "--base-url" in found[1]["way_out"]
+    assert REASONS["not_sent"].way_out in found[1]["way_out"]
     assert "✗" in cli("doctor")[1]
 
 
@@ -481,12 +532,33 @@ def test_the_doctor_without_a_store_has_no_problem_with_that(cli: Run) -> None:
     assert "There is no store at" in out
 
 
-def test_the_doctor_has_a_way_out_for_every_reason() -> None:
-    from typing import get_args  # noqa: PLC0415
+def test_there_is_a_way_out_for_every_reason() -> None:
+    assert set(REASONS) == set(get_args(Unavailable))
+    assert all(of.told and of.way_out for of in REASONS.values())
 
-    from langchain_logprobs.core.report import Unavailable  # noqa: PLC0415
 
-    assert set(doctor.WAYS_OUT) == set(get_args(Unavailable))
+class Collector(TraceServiceServicer):
+    """Takes spans over gRPC."""
+
+    def Export(  # noqa: N802 - as the service has it
+        self, request: object, context: object
+    ) -> ExportTraceServiceResponse:
+        del request, context
+        return ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_TraceServiceServicer_to_server(Collector(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+HTTP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 
 
 @pytest.mark.parametrize(
@@ -495,20 +567,48 @@ def test_the_doctor_has_a_way_out_for_every_reason() -> None:
         ({}, "note", "names none"),
         ({"OTEL_SDK_DISABLED": "true"}, "problem", "nothing is sent"),
         ({"OTEL_TRACES_EXPORTER": "console"}, "note", "cannot be tried"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}"}, "good", "answers (200)"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{url}/nope"}, "problem", "answers 404"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "problem", "does not answer"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"}, "problem", "no http(s) URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}", **HTTP}, "good", "took a request without spans"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{url}/nope", **HTTP}, "problem", "code: 404"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **HTTP}, "problem", "refused"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318", **HTTP}, "problem", "no http(s) URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}", **GRPC}, "good", "spans, over grpc"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **GRPC}, "problem", "UNAVAILABLE"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}", **GRPC}, "problem", "took no request over grpc"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}", "OTEL_TRACES_EXPORTER": "otlp_proto_grpc"},
+            "good",
+            "spans, over grpc",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "carrier pigeon"},
+            "problem",
+            "'carrier pigeon' is no OTLP protocol",
+        ),
     ],
 )
 def test_the_doctor_asks_the_exporter(
-    receiver: str, environment: dict[str, str], verdict: str, told: str
+    receiver: str, collector: str, environment: dict[str, str], verdict: str, told: str
 ) -> None:
-    given = {name: of.format(url=receiver) for name, of in environment.items()}
+    given = {name: of.format(url=receiver, grpc=collector) for name, of in environment.items()}
     last = list(doctor.exporter(given))[-1]
 
     assert last.verdict == verdict
     assert told in last.told
+
+
+def test_the_doctor_says_which_protocol_it_tries_where_none_is_set(receiver: str) -> None:
+    told = list(doctor.exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver}))
+
+    assert [of.verdict for of in told] == ["note", "good"]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL is not set: http/protobuf is tried" in told[0].told
+
+
+def test_the_doctor_says_which_exporter_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter_module, "installed_version", lambda _: None)
+    [told] = doctor.exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **GRPC})
+
+    assert told.verdict == "problem"
+    assert told.way_out == "pip install opentelemetry-exporter-otlp-proto-grpc"
 
 
 def test_the_doctor_asks_the_provider(receiver: str) -> None:

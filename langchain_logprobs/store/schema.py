@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-VERSION: Final = 1
-"""Of the schema; in the file as `user_version`."""
+VERSION: Final = 2
+"""Of the schema; in the file as `user_version`. Those before it are read as they are."""
+MIGRATIONS: Final[Mapping[int, str]] = {
+    1: "ALTER TABLE trees ADD COLUMN runs INTEGER NOT NULL DEFAULT 0",
+}
+"""What makes a store of that version one of the next: done when somebody writes to it."""
 APPLICATION: Final = 0x4C4C5052
 """Says that an SQLite file is one of these ("LLPR"); in it as `application_id`."""
 VARIABLE: Final = "LANGCHAIN_LOGPROBS_STORE"
@@ -73,7 +77,8 @@ CREATE TABLE trees (
   calls INTEGER NOT NULL,
   confidence REAL,
   weakest TEXT,                           -- the run_id of its least confident call
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  runs INTEGER NOT NULL DEFAULT 0         -- chains, nodes, tools, retrievers inside; in the body
 );
 CREATE INDEX trees_by_end ON trees (ended_ns);
 CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -107,8 +112,11 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")
-        if not _is_made(connection, path):
+        version = _version(connection, path)
+        if version is None:
             _make(connection, path)
+        elif version < VERSION:
+            _migrate(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
     except BaseException:
@@ -158,6 +166,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         StoreError: There is no store, or not one that can be read.
     """
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder: name the file in it that is the store.")
     if not path.is_file():
         raise StoreError(
             f"There is no store at {path}. Make one with sinks=[Store({str(path)!r})] or "
@@ -165,7 +175,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         )
     with explained(path), ExitStack() as unless_returned:
         connection = unless_returned.enter_context(closing(_open_to_read(path)))
-        if _is_made(connection, path):
+        if _version(connection, path) is not None:
             unless_returned.pop_all()
             return connection
     raise StoreError(f"The store at {path} is empty: nothing was written to it yet.")
@@ -200,7 +210,10 @@ def explanation(path: Path, error: sqlite3.Error) -> str:
                 f"`sqlite3 {path} .recover | sqlite3 recovered.db` saves"
             )
         case sqlite3.SQLITE_IOERR:
-            told = "cannot be read or written: the disk reports an error. Choose another path"
+            told = (
+                "cannot be read or written: the disk reports an error, as a full one may. Free "
+                "some space, or choose another path"
+            )
         case _:
             told = "cannot be used"
     return f"The store at {path} {told}. ({error})"
@@ -212,18 +225,25 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, **options)  # type: ignore[call-overload]
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
-        # A folder that cannot be written has no room for the files that readers share with
-        # writers. If nobody has written what is not yet in the file itself, none are needed.
-        if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists():
+        # A folder that cannot be written, or a full disk, has no room for the files that readers
+        # share with writers. If all that was written is in the file itself, none are needed.
+        no_room = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR
+        if _has_wal(path) or (os.access(path.parent, os.W_OK) and not no_room):
             raise
         connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, **options)  # type: ignore[call-overload]
     return connection  # type: ignore[no-any-return]
 
 
-def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether it is a store of this version; `False` for an empty file.
+def _has_wal(path: Path) -> bool:
+    """Whether something was written that is not yet in the file itself."""
+    wal = Path(f"{path}-wal")
+    return wal.exists() and wal.stat().st_size > 0
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int | None:
+    """The version of the store, which is one that is known; `None` for an empty file.
 
     Raises:
         StoreError: It is something else.
@@ -231,39 +251,51 @@ def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
     # First of all: another process may be making it, and what it commits comes all at once.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not tables:
-        return False
+        return None
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
         raise StoreError(
             f"{path} is an SQLite file of something else. Choose another path; it is left as it is."
         )
-    if version != VERSION:
-        newer = version > VERSION
-        way_out = (
-            'upgrade with `pip install -U "langchain-logprobs"`'
-            if newer
-            else "export it with the version that made it (`langchain-logprobs export`)"
-        )
+    if version != VERSION and version not in MIGRATIONS:
         raise StoreError(
-            f"The store at {path} has schema version {version}, and this is "
-            f"{VERSION}: {way_out}, or choose another path. It is left as it is."
+            f"The store at {path} has schema version {version}, and this is {VERSION}: upgrade "
+            'with `pip install -U "langchain-logprobs"`, or choose another path. It is left as it '
+            "is."
         )
-    return True
+    return int(version)
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_wal(connection)
     # Several processes may come here at once: the first makes it, the others find it made.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not _is_made(connection, path):
+    with _transaction(connection):
+        if _version(connection, path) is None:
             for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Makes it a store of this version; all that is in it stays."""
+    with _transaction(connection):
+        # Another process may have done it meanwhile.
+        for version in range(_version(connection, path) or VERSION, VERSION):
+            connection.execute(MIGRATIONS[version])
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a disk's error has ended it already
+            connection.execute("ROLLBACK")
         raise
 
 
