@@ -280,7 +280,7 @@ def others_table() -> list[tuple[str, str]]:
         ("TRACELOOP_TRACE_CONTENT", "`false` forbids content, whoever asks for it."),
         (
             "OTEL_BSP_MAX_QUEUE_SIZE",
-            "Token spans are flushed after a quarter of it, so that they evict no other span.",
+            "The size of a batch processor's queue: token spans wait while it is half full.",
         ),
         (
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
