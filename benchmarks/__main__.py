@@ -139,7 +139,7 @@ def imported(bench: Bench) -> Iterator[tuple[str, Part]]:
     """Imports."""
     found = startup.started(bench.rounds(15))
     rows = [{"who": name, **of} for name, of in found.items()]
-    rows[-1]["langchain"] = int(startup.imports_langchain())
+    rows[-1]["imports LangChain"] = int(startup.imports_langchain())
     yield "import", rows
 
 
@@ -167,8 +167,7 @@ def main() -> None:
         bench = Bench(options.quick, receiver, model, _stages(servers, options.only, receiver))
         for name in options.only:
             try:
-                for title, part in PARTS[name](bench):
-                    parts[title] = part
+                parts.update(PARTS[name](bench))
             except RuntimeError as error:  # a contestant that fails ends its part, not the rest
                 failed[name] = str(error)
             minutes = (time.monotonic() - begun) / 60

@@ -255,12 +255,11 @@ def _in_one_trace(told: Mapping[str, Any]) -> str:
 
 
 def _merging(told: Mapping[str, Any]) -> str:
-    rows = [
-        [f"{int(row['tokens']):,}", *(_value(row[key]) for key in ("as it is", "patched", "times"))]
-        for row in _rows(told, "merging")
-    ]
-    head = ["tokens", "as it is, us a token", "with `langchain_merge`", "times"]
-    return _markdown(head, rows)
+    rows = _rows(told, "merging")
+    return _markdown(
+        ["tokens", *(f"{key}, us a token" for key in list(rows[0])[1:-1]), "times"],
+        [[_value(of) for of in row.values()] for row in rows],
+    )
 
 
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
