@@ -60,15 +60,18 @@ class Deferred(ReadableSpan):
         return object.__getattribute__(self, name)
 
 
-_UNTOUCHED = ["_context", "_of", "_row"]
+_HELD_AT_FIRST = 3
 
 
 def untouched(span: object) -> tuple[Direct, TokenSpan] | None:
     """What a finished span is made from, if nobody has looked at it or changed it so far."""
     if type(span) is not Deferred:
         return None
-    held = vars(span).copy()
-    return (held["_of"], held["_row"]) if list(held) == _UNTOUCHED else None
+    held = span.__dict__
+    of, row = held.get("_of"), held.get("_row")
+    if of is None or row is None or len(held) != _HELD_AT_FIRST:
+        return None
+    return of, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,16 @@ class Direct:
 
     def context_of(self, span_id: int) -> SpanContext:
         """The example's context, with another span's id."""
-        trace_id, _, *rest = self.context
-        if 0 < span_id < _MOST_ID:  # what else the SDK asks of an id, the example's stand for
-            return tuple.__new__(SpanContext, (trace_id, span_id, *rest))
-        _, flags, state, *_ = rest
-        return SpanContext(trace_id, span_id, False, flags, state)  # noqa: FBT003
+        of = self.context
+        if 0 < span_id < _MOST_ID:  # for what else the SDK asks of a context, the example's stands
+            return tuple.__new__(SpanContext, (of[0], span_id, *of[2:]))
+        return SpanContext(
+            of.trace_id,
+            span_id,
+            is_remote=False,
+            trace_flags=of.trace_flags,
+            trace_state=of.trace_state,
+        )
 
     def span(self, context: SpanContext, row: TokenSpan) -> ReadableSpan:
         """A span like the example, with these."""
