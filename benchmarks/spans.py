@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +169,7 @@ def pieces(stream: Sequence[ChatGenerationChunk], rounds: int) -> Table:
 
 
 def _encoded(encode: Callable[[Sequence[ReadableSpan]], Any], spans: list[ReadableSpan]) -> Figures:
+    spans = list(map(copy, spans))  # an encoder must not find what another has looked at
     started = time.process_time()
     data = [
         encode(spans[at : at + 512]).SerializePartialToString() for at in range(0, len(spans), 512)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as standard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -18,13 +19,12 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from langchain_logprobs.exporters import wire
 from langchain_logprobs.telemetry import names
-from langchain_logprobs.telemetry.direct import untouched
-from langchain_logprobs.telemetry.spans import TOKEN_ATTRIBUTES
+from langchain_logprobs.telemetry.direct import Direct, untouched
+from langchain_logprobs.telemetry.spans import TOKEN_ATTRIBUTES, TokenSpan
 
 Spans = Sequence[ReadableSpan]
 
 _Constants = dict[object, bytes]
-_VARYING = ("span_id", "start_time_unix_nano", "end_time_unix_nano")
 _NOT_HERE = (wire.NotPlainError, ValueError, OverflowError, AttributeError, struct.error)
 """What tells that a span is none of those that are written here; surrogates are a `ValueError`."""
 
@@ -44,9 +44,9 @@ def _encoded(spans: Spans) -> ExportTraceServiceRequest:
         message = request.resource_spans.add()
         for scope, group in scopes.items():
             if scope is None or scope.name != names.SCOPE:
-                _add(message, standard(group))
+                _add(message, standard([item.span for item in group]))
             else:
-                envelope = standard([_bare(group[0], resource, scope)])
+                envelope = standard([_bare(group[0].span, resource, scope)])
                 del envelope.resource_spans[0].scope_spans[0].spans[:]
                 _add(message, envelope)
                 message.scope_spans[-1].MergeFromString(b"".join(_written(group)))
@@ -62,58 +62,85 @@ def _add(message: ResourceSpans, request: ExportTraceServiceRequest) -> None:
         message.MergeFrom(part)
 
 
-Groups = dict[Resource, dict[InstrumentationScope | None, list[ReadableSpan]]]
+class _Item(NamedTuple):
+    """A span, and what it will be made from, if nobody has looked at it so far."""
+
+    span: ReadableSpan
+    made: tuple[Direct, TokenSpan] | None
 
 
-def _grouped(spans: Spans) -> Groups:
+_Groups = dict[Resource, dict[InstrumentationScope | None, list[_Item]]]
+
+
+def _grouped(spans: Spans) -> _Groups:
     """The spans by resource and scope, in the order in which these appear."""
-    groups: Groups = {}
-    known: dict[tuple[int, int], list[ReadableSpan]] = {}  # hashing a resource writes it as JSON
+    groups: _Groups = {}
+    known: dict[tuple[int, int], list[_Item]] = {}  # hashing a resource writes it as JSON
     for span in spans:
-        source = _source(span)
+        made = untouched(span)
+        source = span if made is None else made[0].example
         resource, scope = source.resource, source.instrumentation_scope
         group = known.get((id(resource), id(scope)))
         if group is None:
             group = groups.setdefault(resource, {}).setdefault(scope or None, [])
             known[id(resource), id(scope)] = group
-        group.append(span)
+        group.append(_Item(span, made))
     return groups
 
 
-def _source(span: ReadableSpan) -> ReadableSpan:
-    """Where to read what a span shares with others."""
-    made = untouched(span)
-    return span if made is None else made[0].example
-
-
-def _written(spans: Iterable[ReadableSpan]) -> Iterable[bytes]:
+def _written(items: Iterable[_Item]) -> Iterator[bytes]:
     """Each of the spans as a field of `ScopeSpans`."""
     constants: _Constants = {}
-    for span in spans:
-        try:
-            yield _span(span, constants)
-        except _NOT_HERE:
-            yield wire.framed(_message(span).SerializePartialToString())
+    for are_made, run in groupby(items, key=lambda item: item.made is not None):
+        if are_made:
+            yield from _tokens(list(run), constants)
+        else:
+            for span, _ in run:
+                yield _plain_or_standard(span, constants)
 
 
-def _span(span: ReadableSpan, constants: _Constants) -> bytes:
-    made = untouched(span)
-    if made is not None:
-        of, row = made
-        constant = constants.get(id(of)) or _constant(constants, id(of), of.example)
-        attributes = wire.attributes(TOKEN_ATTRIBUTES, of.read(row))
-        return wire.span(constant, span.context.span_id, row.start_ns, row.end_ns, attributes)
-    if span.events or span.links or span.dropped_attributes:
-        raise wire.NotPlainError(span)
-    key = _shared(span)
-    constant = constants.get(key) or _constant(constants, key, span)
+def _tokens(items: list[_Item], constants: _Constants) -> Iterable[bytes]:
+    """Token spans, straight from the tokens."""
+    made = [of for of in (item.made for item in items) if of is not None]
+    try:
+        attributes = wire.attributes_of_each(TOKEN_ATTRIBUTES, [of.read(row) for of, row in made])
+    except _NOT_HERE:
+        return [_plain_or_standard(span, constants) for span, _ in items]
+    return [
+        wire.span(
+            constants.get(id(of)) or _constant(constants, id(of), of.example),
+            span.context.span_id,
+            row.start_ns,
+            row.end_ns,
+            written,
+        )
+        for (span, _), (of, row), written in zip(items, made, attributes, strict=True)
+    ]
+
+
+def _plain_or_standard(span: ReadableSpan, constants: _Constants) -> bytes:
+    try:
+        return _plain(span, constants)
+    except _NOT_HERE:
+        message = standard([span]).resource_spans[0].scope_spans[0].spans[0]
+        return wire.framed(message.SerializePartialToString())
+
+
+def _plain(span: ReadableSpan, constants: _Constants) -> bytes:
+    """A span that has attributes, and nothing else of its own.
+
+    Raises:
+        NotPlainError: It has something else.
+    """
     known = dict(span.attributes or {})
-    values = tuple(known.values())
-    if None in values:
-        raise wire.NotPlainError(known)
-    attributes = wire.attributes(tuple(known), values)
-    context, start_ns, end_ns = span.context, span.start_time or 0, span.end_time or 0
-    return wire.span(constant, context.span_id, start_ns, end_ns, attributes)
+    if span.events or span.links or span.dropped_attributes or None in known.values():
+        raise wire.NotPlainError(span)
+    key, context = _shared(span), span.context
+    constant = constants.get(key) or _constant(constants, key, span)
+    attributes = wire.attributes(known, known.values())
+    return wire.span(
+        constant, context.span_id, span.start_time or 0, span.end_time or 0, attributes
+    )
 
 
 def _shared(span: ReadableSpan) -> tuple[object, ...]:
@@ -127,8 +154,9 @@ def _constant(constants: _Constants, key: object, span: ReadableSpan) -> bytes:
     """The fields of a span that do not differ from one to the next."""
     bare = _bare(span, Resource.get_empty(), None)
     message = standard([bare]).resource_spans[0].scope_spans[0].spans[0]
-    for name in _VARYING:
-        message.ClearField(name)
+    message.ClearField("span_id")
+    message.ClearField("start_time_unix_nano")
+    message.ClearField("end_time_unix_nano")
     return constants.setdefault(key, message.SerializePartialToString())
 
 
@@ -145,11 +173,6 @@ def _bare(
         status=span.status,
         instrumentation_scope=scope,
     )
-
-
-def _message(span: ReadableSpan) -> SpanMessage:
-    """What OpenTelemetry's encoder makes of one span."""
-    return standard([span]).resource_spans[0].scope_spans[0].spans[0]
 
 
 @cache

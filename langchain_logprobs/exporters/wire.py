@@ -8,7 +8,7 @@ in any order, and takes a message that is cut in two for one.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from types import NoneType
 from typing import Any
@@ -28,6 +28,7 @@ _VALUE_INT = b"\x18"
 _VALUE_DOUBLE = b"\x21"
 _VALUE_ARRAY = b"\x2a"
 _ARRAY_VALUE = b"\x0a"
+_ARRAY_DOUBLE = _ARRAY_VALUE + b"\x09" + _VALUE_DOUBLE
 
 _LARGEST_INT = 2**63
 _TWOS_COMPLEMENT = 2**64
@@ -36,7 +37,6 @@ _MORE = 0x80
 _pack_double = struct.Struct("<d").pack
 _pack_ids_and_times = struct.Struct("<2s8s1sQ1sQ").pack
 
-Kinds = tuple[type, ...]
 Writer = Callable[[Any], bytes]
 
 
@@ -66,14 +66,40 @@ def framed(message: bytes) -> bytes:
     return _SCOPE_SPANS_SPAN + varint(len(message)) + message
 
 
-def attributes(names: tuple[str, ...], values: Sequence[Any]) -> bytes:
+def attributes(names: Iterable[str], values: Iterable[Any]) -> bytes:
     """A span's attributes as fields of it; those whose value is `None` are left out.
 
     Raises:
         NotPlainError: One of them is nothing that is written here.
     """
-    writers = _writers(names, tuple(map(type, values)))
-    return b"".join([write(values[at]) for at, write in writers])
+    pairs = zip(names, values, strict=True)
+    return b"".join([_written(name, value) for name, value in pairs])
+
+
+def attributes_of_each(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> list[bytes]:
+    """The attributes of many spans that have the same, a row of values each.
+
+    They are written name by name, because what is to do for one kind of value is then found out
+    once for all of them, and done in the interpreter's own loops: twice as fast as span by span.
+
+    Raises:
+        NotPlainError: One of them is nothing that is written here.
+    """
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    written = [_column(name, values) for name, values in columns]
+    return list(map(b"".join, zip(*written, strict=True)))
+
+
+def _column(name: str, values: Sequence[Any]) -> Iterable[bytes]:
+    """The attribute of one name of each of many spans."""
+    kind, *others = set(map(type, values))
+    if others:
+        return [_written(name, value) for value in values]
+    write = _writer(name, kind)
+    if kind not in _REPEATED:
+        return map(write, values)
+    known = {value: write(value) for value in set(values)}
+    return map(known.__getitem__, values)
 
 
 @lru_cache(maxsize=4096)
@@ -87,15 +113,16 @@ def varint(number: int) -> bytes:
     return bytes(data)
 
 
-@lru_cache(maxsize=256)
-def _writers(names: tuple[str, ...], kinds: Kinds) -> tuple[tuple[int, Writer], ...]:
-    """What writes each of these attributes, after the place of its value."""
-    present = [(at, name, kind) for at, (name, kind) in enumerate(zip(names, kinds, strict=True))]
-    return tuple((at, _writer(name, kind)) for at, name, kind in present if kind is not NoneType)
+def _written(name: str, value: object) -> bytes:
+    kind: Any = type(value)
+    return _writer(name, kind)(value)
 
 
-def _writer(name: str, kind: type) -> Writer:
+@lru_cache(maxsize=1024)
+def _writer(name: str, kind: Any) -> Writer:
     """What writes an attribute of this name whose value is of this very type."""
+    if kind is NoneType:
+        return lambda _: b""
     if kind is float:
         before = _before(name, 9) + _VALUE_DOUBLE
         return lambda value: before + _pack_double(value)
@@ -103,9 +130,9 @@ def _writer(name: str, kind: type) -> Writer:
         return tuple(_before(name, 2) + value for value in _VALUE_BOOL).__getitem__
     if kind is int:
         return partial(_named_int, [_before(name, 1 + size) + _VALUE_INT for size in range(11)])
-    payload = _PAYLOADS.get(kind)
-    if payload is None:
+    if kind not in _PAYLOADS:
         raise NotPlainError(kind)
+    payload = _PAYLOADS[kind]
 
     def write(value: Any) -> bytes:
         data = payload(value)
@@ -151,19 +178,18 @@ def _double(value: float) -> bytes:
 
 
 def _array(values: tuple[Any, ...]) -> bytes:
-    elements = [_element(value) for value in values]
-    data = b"".join([_ARRAY_VALUE + varint(len(of)) + of for of in elements])
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        data = b"".join([_ARRAY_DOUBLE + _pack_double(value) for value in values])
+    elif kinds <= _PAYLOADS.keys():
+        elements = [_PAYLOADS[type(value)](value) for value in values]
+        data = b"".join([_ARRAY_VALUE + varint(len(of)) + of for of in elements])
+    else:
+        raise NotPlainError(kinds)
     return _VALUE_ARRAY + varint(len(data)) + data
 
 
-def _element(value: object) -> bytes:
-    payload = _PAYLOADS.get(type(value))
-    if payload is None:
-        raise NotPlainError(value)
-    return payload(value)
-
-
-_PAYLOADS: dict[type, Callable[[Any], bytes]] = {
+_PAYLOADS: dict[type, Writer] = {
     str: _string,
     int: _int,
     bool: _VALUE_BOOL.__getitem__,
@@ -171,3 +197,5 @@ _PAYLOADS: dict[type, Callable[[Any], bytes]] = {
     tuple: _array,
 }
 """What writes a value without its name, by its very type: a subclass may mean something else."""
+_REPEATED = {str, int, bool, NoneType}
+"""Kinds of which many spans have the same value."""

@@ -152,6 +152,7 @@ def _is_plain(example: ReadableSpan, tracer: Tracer) -> bool:
     return (
         type(tracer) is Tracer
         and type(example).__module__ == Tracer.__module__
+        and example.context.is_valid
         and not example.events
         and not example.links
         and (most is None or most >= _MOST_ATTRIBUTES)
