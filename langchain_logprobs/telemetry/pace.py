@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from langchain_logprobs.telemetry.identity import OfEach
+from langchain_logprobs.telemetry.linking import LinkingProcessor
 
 SLICE = 128
 """Token spans between two rests of the worker: a fifth of a millisecond's work."""
@@ -139,10 +140,14 @@ def _share(queue: deque[Any]) -> int:
     return (queue.maxlen or 0) // 2
 
 
+_HOLDS_NOTHING = {
+    kind.force_flush for kind in (SpanProcessor, SimpleSpanProcessor, LinkingProcessor)
+}
+
+
 def _holds_nothing(processor: object) -> bool:
     """Whether a processor has nothing to flush."""
-    flush = getattr(type(processor), "force_flush", None)
-    return flush in {SpanProcessor.force_flush, SimpleSpanProcessor.force_flush}
+    return getattr(type(processor), "force_flush", None) in _HOLDS_NOTHING
 
 
 def _burst(queue_size: str) -> int:
