@@ -57,7 +57,7 @@ class Received:
 
 
 @contextmanager
-def receiving(delay: float = 0.0) -> Iterator[Received]:
+def receiving(delay: float = 0.0, port: int = 0) -> Iterator[Received]:
     """A receiver that takes `delay` seconds for each request, until the context ends."""
     received = Received(delay=delay)
 
@@ -66,7 +66,7 @@ def receiving(delay: float = 0.0) -> Iterator[Received]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            message = REQUESTS[self.path]()
+            message = next(of for path, of in REQUESTS.items() if self.path.endswith(path))()
             message.ParseFromString(body)
             time.sleep(received.delay)
             received.headers.append({name.lower(): of for name, of in self.headers.items()})
@@ -79,7 +79,7 @@ def receiving(delay: float = 0.0) -> Iterator[Received]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     received.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -12,6 +12,7 @@ from opentelemetry.context import Context
 
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
+from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
 from langchain_logprobs.telemetry.pace import Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
@@ -37,6 +38,7 @@ class Emission:
         provider: Whose tracer that is, and whose queues must not overflow.
         parent: The LLM span.
         metrics: Where they are counted.
+        kept: What keeps their trace open.
     """
 
     report: CallReport
@@ -45,6 +47,7 @@ class Emission:
     provider: trace.TracerProvider
     parent: trace.SpanContext
     metrics: Metrics
+    kept: Kept = NOTHING
 
     def slices(self) -> Iterator[int]:
         """Emits the spans, a slice at a time; gives the number of each, or 0 for no room."""
@@ -60,6 +63,7 @@ class Emission:
             for span in batch:
                 emit(span)
             yield self._counted(pace, len(batch))
+        self.kept.release()
 
     def _waits(self, pace: Pace) -> Iterator[int]:
         while not pace.has_room():
