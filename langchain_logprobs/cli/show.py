@@ -61,7 +61,8 @@ def _parts(
     if fields := plain_report(report)["fields"]:
         yield _fields(fields)
     if found.root_run_id != found.run_id:
-        yield ""
+        if not report.tokens:  # a table ends with an empty line
+            yield ""
         yield _tree(stored, found)
 
 

@@ -46,7 +46,7 @@ def trace(tree: RunTree | None, calls: Sequence[RunSummary], current: str) -> Re
             label, told = _call(of, of.model if tree else of.node or of.model, current)
         else:
             label, told = _run(of)
-        name = Text(guide, "dim").append_text(label)
+        name = Text().append(guide, "dim").append_text(label)
         took, bar = _took(of.started_ns, of.ended_ns), _bar(of.started_ns, of.ended_ns, start, end)
         table.add_row(name, told, took, bar)
     return Group(table, *_left_out(tree, len(lines) - len(shown)))
@@ -70,12 +70,12 @@ def _root(tree: RunTree | None, calls: Sequence[RunSummary]) -> tuple[Text, Text
 
 
 def _run(of: Run) -> tuple[Text, Text]:
-    label = Text(render.visible(of.name[:_NAME])).append(f"  {of.kind}", "dim")
+    label = Text().append(render.visible(of.name[:_NAME])).append(f"  {of.kind}", "dim")
     return label, _outcome(of.outcome, of.error)
 
 
 def _call(of: RunSummary, name: str | None, current: str) -> tuple[Text, Text]:
-    label = Text("▶ " if of.run_id == current else "● ", "cyan")
+    label = Text().append("▶ " if of.run_id == current else "● ", "cyan")
     label.append(render.visible((name or "model")[:_NAME]), "bold")
     label.append(f"  {of.run_id[:13]}", "dim")
     told = Text("▼ " if of.low else "")
