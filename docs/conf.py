@@ -18,6 +18,8 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "langchain_logprobs"
 html_theme_options = {"navigation_with_keys": True}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -26,6 +28,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # The fields of a value are listed once, where its docstring tells them.
 python_use_unqualified_type_names = True
+default_role = "code"  # What stands between single backticks in a docstring.
 
 nitpicky = True
 nitpick_ignore = [

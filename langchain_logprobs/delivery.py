@@ -40,6 +40,9 @@ _MOST_SAID = 1000
 class CallWatcher(Protocol):
     """What a sink may also have, to be told when calls and root runs begin and end.
 
+    A sink may have a method `wants(run_id) -> bool` too. It is asked once a call has begun; where
+    every sink says no, and no hook, processor or `keep` wants the report, there will be none.
+
     .. versionadded:: 0.1.0
     """
 
@@ -205,7 +208,7 @@ class Delivery:
         """What it returns; `None` where it raises, and the error is swallowed."""
         try:
             return call(*args)
-        except Exception as error:  # noqa: BLE001 - the guard of all that users hand in
+        except Exception as error:  # noqa: BLE001 - other people's code: sinks, hooks, readers
             self._swallow(where, error)
             return None
 

@@ -26,6 +26,7 @@ from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.start import open_call, run_kind, run_name
 from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
+from langchain_logprobs.losses import losses
 from langchain_logprobs.outcome import error_kind, outcome_of
 from langchain_logprobs.settings import (
     Settings,
@@ -301,8 +302,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             flush_at_exit()
             self._is_looked_after = True
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
-        for old in self._capture.start_call(call):
-            self._finish_call(old, "abandoned")
+        call.lost = losses(told)
+        self._keep(self._reports(self._capture.start_call(call), "abandoned"))
         self._delivery.call_started(run_id, call.inside)
         if self._on_token is not None or self._delivery.wants(run_id):
             self._capture.listen(run_id)
@@ -315,16 +316,10 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_id)
         if call is not None:
-            self._finish_call(call, outcome_of(error), error, response)
+            self._keep(self._reports([call], outcome_of(error), error, response))
 
-    def _finish_call(
-        self,
-        call: OpenCall,
-        outcome: Outcome,
-        error: BaseException | None = None,
-        response: Any = None,
-    ) -> None:
-        for report in self._reports([call], outcome, error, response):
+    def _keep(self, reports: Iterable[CallReport]) -> None:
+        for report in reports:
             self._capture.add_report(report)
 
     def _start_run(
@@ -352,8 +347,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _close(self, ended: Ended, outcome: Outcome, error: BaseException | None = None) -> None:
         reports = self._reports(ended.calls, outcome, error)
         if ended.tree is None:
-            for report in reports:
-                self._capture.add_report(report)
+            self._keep(reports)
             return
         calls = [*ended.reports, *reports]
         low_token = self.settings.low_token
@@ -364,7 +358,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self,
         calls: Iterable[OpenCall],
         outcome: Outcome,
-        error: BaseException | None,
+        error: BaseException | None = None,
         response: Any = None,
     ) -> list[CallReport]:
         """The reports of those calls that anybody wants to know of, handed on."""

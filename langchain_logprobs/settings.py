@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, TypedDict, get_args
 
-from langchain_logprobs.core.labels import labels_from
+from langchain_logprobs.core.choices import labels_from
 
 TokenSpans = Literal["all", "low", "none"]
 """Which tokens become spans: every one, only those under `low_token`, none."""
@@ -138,7 +138,8 @@ class Settings:
     )
     max_tokens: int = _count(200_000, "Tokens kept of a call; more are counted, not kept.", least=1)
     max_pending_spans: int = _count(
-        100_000, "Token spans waiting for the worker; beyond it they are counted as lost."
+        100_000,
+        "Token spans that may wait, for each provider; beyond that they are counted as lost.",
     )
     idle_timeout: float = _setting(
         600.0,
@@ -280,7 +281,7 @@ def others_table() -> list[tuple[str, str]]:
         ("TRACELOOP_TRACE_CONTENT", "`false` forbids content, whoever asks for it."),
         (
             "OTEL_BSP_MAX_QUEUE_SIZE",
-            "Token spans are flushed after a quarter of it, so that they evict no other span.",
+            "The size of a batch processor's queue: token spans wait while it is half full.",
         ),
         (
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",

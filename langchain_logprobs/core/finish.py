@@ -7,7 +7,7 @@ the end; they are taken once: what was streamed wins, and the end counts where i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
@@ -132,19 +132,22 @@ def _reads(
     """The tokens of events, in order; of those that are plain, of all in a row at once."""
     own_first = shapes[0] is SHAPES[0]
     found = [plain_entries(_first(chunk)) if own_first else None for _, _, chunk, _ in events]
-    for is_plain, run in groupby(zip(events, found, strict=True), key=_is_plain):
-        block = list(run)
-        read = _plain_tokens(block) if is_plain else None
-        yield from ([_event_tokens(of, shapes) for of, _ in block] if read is None else [read])
+    start = 0
+    for is_plain, run in groupby(found, key=_is_plain):
+        end = start + sum(1 for _ in run)
+        read = _plain_tokens(events[start:end], found[start:end]) if is_plain else None
+        yield from (
+            [_event_tokens(of, shapes) for of in events[start:end]] if read is None else [read]
+        )
+        start = end
 
 
-def _is_plain(row: tuple[Event, list[Any] | None]) -> bool:
-    return row[1] is not None
+def _is_plain(entries: object) -> bool:
+    return entries is not None
 
 
-def _plain_tokens(block: Iterable[tuple[Event, Any]]) -> list[TokenLogprob] | None:
-    events, found = zip(*block, strict=True)
-    times = [at_ns for (at_ns, *_), entries in zip(events, found, strict=True) for _ in entries]
+def _plain_tokens(events: Sequence[Event], found: Sequence[Any]) -> list[TokenLogprob] | None:
+    times = chain.from_iterable(map(repeat, (at_ns for at_ns, *_ in events), map(len, found)))
     return plain_tokens(list(chain.from_iterable(found)), "content", times)
 
 
@@ -299,28 +302,31 @@ def _why_unavailable(
         if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
             return "choices_interleaved"
         return None if any(token.logprob is not None for token in content) else "no_numbers"
-    reasons: dict[Unavailable, bool] = {
-        "refusal": any(token.channel == "refusal" for token in answer.tokens),
-        "unreadable": unreadable,
-        "no_answer": finished.outcome != "ok" and not (answer.text or answer.tool_calls),
-        "dropped_by_langchain": _passed_over(call, generations),
-        "not_requested": not call.requested,
-        "provider_omits_tool_logprobs": bool(answer.tool_calls),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "not_sent")
+    lost = call.lost.get(_way(call, generations))
+    reasons: list[tuple[Unavailable | None, bool]] = [
+        ("refusal", any(token.channel == "refusal" for token in answer.tokens)),
+        ("unreadable", unreadable),
+        ("no_answer", finished.outcome != "ok" and not (answer.text or answer.tool_calls)),
+        ("dropped_by_langchain", _without_chunks(call)),
+        ("not_requested", not call.requested),
+        (lost, lost is not None),
+        ("provider_omits_tool_logprobs", bool(answer.tool_calls)),
+    ]
+    return next((reason for reason, holds in reasons if holds), "not_sent")
 
 
-def _passed_over(call: OpenCall, generations: Sequence[Any]) -> bool:
-    """Whether LangChain itself takes no logprobs over on the way this call was made.
-
-    It does not for OpenAI's Responses API (langchain #36211), nor where a chat model that has no
-    chunk to show is streamed by the v3 protocol (Ollama).
-    """
-    responses_api = any(_metadata(of).get("object") == "response" for of in generations)
-    without_chunks = call.operation == "chat" and any(
+def _without_chunks(call: OpenCall) -> bool:
+    """Whether a chat model was streamed by the v3 protocol with no chunk to show (Ollama)."""
+    return call.operation == "chat" and any(
         chunk is None and token for _, token, chunk, _ in call.events
     )
-    return without_chunks or (responses_api and call.requested)
+
+
+def _way(call: OpenCall, generations: Iterable[Any]) -> str:
+    """The way the call was made, in the words of `OpenCall.lost`."""
+    if any(_metadata(of).get("object") == "response" for of in generations):
+        return "responses_api"
+    return "stream" if call.events else "whole"
 
 
 def _source(sequences: Iterable[tuple[TokenLogprob, ...]], *, by_end: bool) -> Source | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from typing import Any, Literal
 
+from langchain_logprobs.core.choices import labels_in
 from langchain_logprobs.core.confidence import (
     Confidence,
     TokenMeasures,
@@ -14,7 +15,7 @@ from langchain_logprobs.core.confidence import (
     measure,
 )
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
-from langchain_logprobs.core.labels import LabelConfidence, label_confidences, labels_in
+from langchain_logprobs.core.labels import LabelConfidence, label_confidences
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
 from langchain_logprobs.core.records import confidences_for
 from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
@@ -26,6 +27,7 @@ Unavailable = Literal[
     "not_sent",
     "dropped_by_langchain",
     "provider_omits_tool_logprobs",
+    "provider_omits_stream_logprobs",
     "unreadable",
     "refusal",
     "choices_interleaved",
@@ -38,6 +40,7 @@ Unavailable = Literal[
 - `not_sent`: it was asked, and answered without.
 - `dropped_by_langchain`: the provider's LangChain package takes none over on this way of calling.
 - `provider_omits_tool_logprobs`: the answer is tool calls, for which the provider sends none.
+- `provider_omits_stream_logprobs`: it was streamed, and the provider has them for whole answers.
 - `unreadable`: something came, and no shape reads it.
 - `refusal`: the model refused; the refusal's tokens are in the report, under their own channel.
 - `choices_interleaved`: several answers were streamed as one and cannot be told apart.
