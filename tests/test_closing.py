@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from queue import Queue
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +12,14 @@ from conftest import Observed
 from langchain_core.output_parsers import StrOutputParser
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from theirs import Theirs
 
 from langchain_logprobs.telemetry.closing import closers
 from langchain_logprobs.telemetry.linking import watch
+from langchain_logprobs.telemetry.pace import SLICE, pace_of
 from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.spans import Options
 from langchain_logprobs.telemetry.worker import Worker
@@ -206,3 +211,29 @@ def test_other_back_ends_get_no_summary_of_what_their_span_says(observed: Observ
     assert handler.flush()
     assert closers(observed.tracer_provider) == []
     assert observed.tree() == [["their llm", ["token"], ["token"], ["token"]]]
+
+
+def test_half_of_the_queue_of_what_is_to_be_written_is_left_to_others(observed: Observed) -> None:
+    tasks: Queue[object] = Queue(maxsize=256)
+    exporter = InMemorySpanExporter()
+    exporter._async_queue = SimpleNamespace(_queue=tasks)  # type: ignore[attr-defined]
+    observed.tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
+    pace = pace_of(observed.tracer_provider)
+
+    for _ in range(128 - SLICE):
+        tasks.put_nowait(None)
+    has_room = pace.has_room()
+    tasks.put_nowait(None)
+
+    assert (has_room, pace.has_room()) == (True, False)
+
+
+def test_a_queue_inside_a_span_processor_is_seen() -> None:
+    inside = BatchSpanProcessor(InMemorySpanExporter())
+    processor = SpanProcessor()
+    processor._batch_delegate = inside  # type: ignore[attr-defined]
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+
+    assert pace_of(provider).queues == [inside._batch_processor._queue]
+    inside.shutdown()

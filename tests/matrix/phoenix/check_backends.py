@@ -52,7 +52,7 @@ class Backend:
     prepare: Callable[[str], dict[str, str]]
     tree: Callable[[str, str], dict[str, tuple[str | None, str]]]
     page: Callable[[str, str], str]
-    shown: str = "body"
+    width: int = 1400
 
 
 def phoenix_tree(address: str, trace_id: str) -> dict[str, tuple[str | None, str]]:
@@ -103,7 +103,7 @@ MLFLOW = Backend(
     page=lambda address, trace_id: (
         f"{address}/#/experiments/1/traces?selectedEvaluationId=tr-{trace_id}"
     ),
-    shown="[role=dialog]",  # around it is an assistant that nobody asked for
+    width=980,  # beside it is an assistant that nobody asked for
 )
 
 
@@ -223,8 +223,7 @@ def picture(backend: Backend, address: str, trace_id: str, token: str) -> bytes:
         page.set_default_timeout(120_000)
         page.goto(backend.page(address, trace_id))
         page.get_by_text(token).first.click()
-        page.get_by_text("langchain_logprobs.token.").first.wait_for()
-        page.wait_for_timeout(1000)  # panels slide in
-        shown = page.locator(backend.shown).first.screenshot()
+        page.wait_for_timeout(5000)  # nothing else tells that all of its attributes are drawn
+        shown = page.screenshot(clip={"x": 0, "y": 0, "width": backend.width, "height": 820})
         browser.close()
     return shown
