@@ -125,7 +125,10 @@ def write(path: Path, tables: Iterable[Table], **more: object) -> None:
     """Writes the tables as JSON, with what they were measured on, and whatever else is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {
-        "command": " ".join(sys.orig_argv[1:]),
+        # Without the folders of this machine.
+        "command": " ".join(
+            Path(of).name if of.startswith("/") else of for of in sys.orig_argv[1:]
+        ),
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
