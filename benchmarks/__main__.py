@@ -82,7 +82,7 @@ def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
 
 def kept(bench: Bench) -> Iterator[tuple[str, Part]]:
     """Memory while an answer streams, and at the end of the call."""
-    table = dispatch.memory(bench.stages[""], 1000, 5, EVERYBODY)
+    table = dispatch.memory(bench.stages["OTLP"], 1000, 5, EVERYBODY)
     yield "memory, 1000 tokens, 5 candidates", table.rows
 
 

@@ -45,8 +45,8 @@ def number(part: Part, who: str, figure: str) -> float | None:
     match value:
         case Median():
             return value.median
-        case {"median": float(median)}:  # read back from JSON
-            return median
+        case {"median": int() | float() as median}:  # read back from JSON
+            return float(median)
         case int() | float():
             return float(value)
         case _:

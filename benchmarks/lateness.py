@@ -29,7 +29,7 @@ def paced(of: Contestant, tokens: int, backlog: int) -> Figures:
     for _ in range(backlog):
         _burst(of, stream)
     late = sorted(_lateness(of, stream, tokens))
-    busy = SHARED.pending - tokens  # without its own, which have just been added
+    busy = max(0, SHARED.pending - tokens)  # its own have just been added
     SHARED.give_up()
     of.finish()
     return {

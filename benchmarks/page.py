@@ -39,7 +39,15 @@ def measured(folder: Path = MEASURED) -> dict[str, Any]:
 
 def rendered(page: str, told: Mapping[str, Any]) -> str:
     """The page with these figures."""
-    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]](told)}\n\n{found[3]}", page)
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{_block(found[2], told)}\n\n{found[3]}", page)
+
+
+def _block(name: str, told: Mapping[str, Any]) -> str:
+    """A table; of what was not measured, that it was not."""
+    try:
+        return BLOCKS[name](told)
+    except LookupError:
+        return "Not measured."
 
 
 def _parts(told: Mapping[str, Any]) -> dict[str, list[dict[str, object]]]:
@@ -180,7 +188,7 @@ def _plain(part: str) -> Callable[[Mapping[str, Any]], str]:
     """The rows of a part as they are."""
 
     def table(told: Mapping[str, Any]) -> str:
-        measured = _parts(told).get(part, [])
+        measured = _parts(told)[part]
         rows = [{key: of for key, of in row.items() if key != "part"} for row in measured]
         head = list(dict.fromkeys(key for row in rows for key in row))
         return _markdown(
@@ -196,7 +204,7 @@ def _value(of: object) -> object:
 
 
 def _sent(told: Mapping[str, Any]) -> str:
-    rows = _parts(told).get("sent, 1000 tokens", [])
+    rows = _parts(told)["sent, 1000 tokens"]
     counts = (0, 5, 20)
     by_name = {(row["candidates"], row["who"]): row for row in rows}
     names = dict.fromkeys(str(row["who"]) for row in rows if row["candidates"] in counts)
@@ -246,7 +254,7 @@ def _storage(told: Mapping[str, Any]) -> str:
 
 def _in_one_trace(told: Mapping[str, Any]) -> str:
     tables = told["storage"]["tables"]
-    rows = tables[1]["rows"] if len(tables) > 1 else []
+    rows = tables[1]["rows"]
     head = ["one trace in Tempo", "calls of 1,000 tokens", "spans sent", "spans kept"]
     return _markdown(
         head,

@@ -8,7 +8,7 @@ storage_stamp := .venv-storage/installed
 
 .PHONY: bench figures outage soak storage
 
-bench: $(bench_stamp) ## what it costs, side by side with others; some 20 minutes, BENCH=--quick takes 4
+bench: $(bench_stamp) ## what it costs, side by side with others; half an hour, BENCH=--quick a quarter
 	$(bench_python) -m benchmarks $(BENCH)
 
 soak: $(bench_stamp) ## a million tokens over 10,000 calls in one process: does memory stay flat?

@@ -18,11 +18,20 @@ from opentelemetry.sdk.trace.sampling import ParentBased, Sampler, TraceIdRatioB
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.local import LocalModel, local_model
+from langchain_logprobs.patches import openai_responses
 from langchain_logprobs.testing import FixedIds
 
 # A deadline measures how busy the machine is.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture(autouse=True)
+def _no_test_leaves_a_patch_to_the_next() -> Iterator[None]:
+    """`with_logprobs(ChatOpenAI(...))` turns it on for the process; what is lost depends on it."""
+    openai_responses.revert()
+    yield
+    openai_responses.revert()
 
 
 @dataclass

@@ -152,7 +152,7 @@ def test_the_docs_name_every_patch() -> None:
 
 def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A module of the matrix, which is no part of any package."""
-    for each in ("wire", "models", name):
+    for each in ("wire", "llama", "models", "cases", name):
         spec = importlib.util.spec_from_file_location(each, MATRIX / f"{each}.py")
         assert spec is not None
         assert spec.loader is not None

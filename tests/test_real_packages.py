@@ -64,7 +64,7 @@ def _no_patch_is_in_force_before_or_after() -> Iterator[None]:
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The matrix's modules, which are no part of any package."""
-    for name in ("wire", "models", "recording", "probe"):
+    for name in ("wire", "serving", "llama", "models", "cases", "recording", "probe"):
         spec = importlib.util.spec_from_file_location(name, MATRIX / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
@@ -74,9 +74,13 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return sys.modules["probe"]
 
 
+def serving(routes: Any) -> Any:
+    return sys.modules["serving"].serving(routes)
+
+
 def seen(probe: ModuleType, name: str, mode: str, way: str) -> tuple[Any, ...]:
-    case = sys.modules["models"].CASES[name]
-    with sys.modules["wire"].serving(case.routes) as server:
+    case = sys.modules["cases"].CASES[name]
+    with serving(case.routes) as server:
         call = probe._in_mode(case, server.url, patch=mode == "patched", ways=[way])[way]
     error = call["error"] and call["error"].partition(":")[0]
     return call["tokens"], error, call["reason"]
@@ -152,7 +156,7 @@ def test_a_stream_of_gemini_that_is_told_to_ask_has_what_comes(probe: ModuleType
     wire = sys.modules["wire"]
     routes = [("streamGenerateContent", wire.gemini_stream_with_logprobs)]
 
-    with wire.serving(routes) as server, get_logprobs_callback() as captured:
+    with serving(routes) as server, get_logprobs_callback() as captured:
         model = with_logprobs(gemini(server.url)).bind(response_logprobs=True, logprobs=2)
         list(model.stream("hello"))
 
@@ -163,7 +167,7 @@ def test_a_stream_of_gemini_that_is_told_to_ask_has_what_comes(probe: ModuleType
 def test_a_model_of_gemini_that_streams_nothing_has_them_in_streams(probe: ModuleType) -> None:
     wire = sys.modules["wire"]
 
-    with wire.serving([("generateContent", wire.gemini)]) as server:
+    with serving([("generateContent", wire.gemini)]) as server:
         model = with_logprobs(gemini(server.url).model_copy(update={"disable_streaming": True}), 2)
         with get_logprobs_callback() as captured:
             chunks = list(model.stream("hello"))
@@ -177,7 +181,7 @@ def test_a_stream_of_gemini_fails_where_it_asks_without_the_patch(probe: ModuleT
     del probe
     wire = sys.modules["wire"]
 
-    with wire.serving([("streamGenerateContent", wire.gemini_stream)]) as server:
+    with serving([("streamGenerateContent", wire.gemini_stream)]) as server:
         model = gemini(server.url).bind(response_logprobs=True, logprobs=2)
         with pytest.raises(GoogleInvalidRequestError, match="not supported in streams"):
             list(model.stream("hello"))
@@ -187,7 +191,7 @@ def test_the_patch_asks_nothing_of_gemini_for_who_does_not_ask(probe: ModuleType
     del probe
     wire = sys.modules["wire"]
 
-    with google_genai.applied(), wire.serving([("generateContent", wire.gemini)]) as server:
+    with google_genai.applied(), serving([("generateContent", wire.gemini)]) as server:
         message = gemini(server.url).invoke("hello")
 
     (asked,) = server.asked
@@ -203,12 +207,12 @@ def test_models_of_together_that_answer_as_openai_does_come_through_too(
     probe: ModuleType, way: str
 ) -> None:
     """As its gpt-oss does: UKGovernmentBEIS/inspect_ai #3084."""
-    wire, case = sys.modules["wire"], sys.modules["models"].CASES["together"]
+    wire, case = sys.modules["wire"], sys.modules["cases"].CASES["together"]
 
     def as_openai(body: Mapping[str, Any]) -> Any:
         return wire.chat({**body, "logprobs": True, "top_logprobs": body["logprobs"]})
 
-    with wire.serving([("chat/completions", as_openai)]) as server:
+    with serving([("chat/completions", as_openai)]) as server:
         call = probe._in_mode(case, server.url, patch=True, ways=[way])[way]
 
     assert (call["tokens"], call["error"], call["reason"]) == ALL

@@ -28,8 +28,9 @@ os.environ |= {
 }
 
 import wire
-from models import CASES, Case
+from cases import CASES, Case
 from recording import Recorder
+from serving import serving
 
 from langchain_logprobs import (
     CallReport,
@@ -96,7 +97,7 @@ def main(key: str) -> None:
     """Tries the model of this name."""
     warnings.simplefilter("ignore")
     case = CASES[key]
-    with wire.serving(case.routes, tls=case.tls) as server:
+    with serving(case.routes, tls=case.tls) as server:
         found = {
             "versions": {name: version(name) for name in _named(case)},
             **_tried(case, server.url),

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 sys.path.insert(0, str(HERE))
 
-from models import CASES, Case  # noqa: E402
+from cases import CASES, Case  # noqa: E402
 from table import DOCUMENT, patched, rendered, with_tables  # noqa: E402
 
 FOUND = HERE / "found.json"

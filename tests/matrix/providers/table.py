@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from models import CASES
+from cases import CASES
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "providers.md"
 WAYS = {"invoke": "ainvoke", "stream": "astream", "v3": "av3"}
