@@ -179,7 +179,7 @@ def _mlflow_alone(seen: Seen, _: str, folder: str) -> Neighbour:
 
 
 def _mlflow_at(folder: str) -> Any:
-    # SQLite takes one writer; MLflow gives up what it finds locked, its own spans as well.
+    # SQLite takes one writer; more only wait for each other.
     os.environ["MLFLOW_ASYNC_TRACE_LOGGING_MAX_WORKERS"] = "1"
     import mlflow
 
