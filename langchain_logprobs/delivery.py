@@ -41,6 +41,9 @@ _WAYS_OUT: Mapping[Unavailable, str] = {
     "unreadable": "what it sent as logprobs has a shape that no reader knows. Pass one in "
     "`shapes=`, or report the payload",
     "choices_interleaved": "LangChain streams its n > 1 answers as one. Use invoke(), or n=1",
+    "incomplete": "its answer comes from a cache, where LangChain's v3 protocol has put it with "
+    "the logprobs of its last tokens alone. Clear that cache, and keep v3's answers out of it: "
+    "cache=False",
 }
 """What to tell who asked for logprobs and got none that can be used."""
 _Result = TypeVar("_Result")

@@ -444,6 +444,7 @@ def a_delivery(**given: Any) -> Delivery:
         ("dropped_by_langchain", "patches.openai_responses"),
         ("unreadable", "shapes="),
         ("choices_interleaved", "n=1"),
+        ("incomplete", "cache=False"),
     ],
 )
 def test_who_asked_and_got_nothing_is_told_the_way_out_once_a_model(

@@ -41,6 +41,8 @@ WAYS_OUT: Mapping[str, str] = {
     "JSON schema has them",
     "unreadable": "what it sent has a shape that no reader knows: pass one in shapes=, or report",
     "choices_interleaved": "LangChain streams n > 1 answers as one: invoke(), or n=1",
+    "incomplete": "LangChain's v3 protocol cached the answer with the logprobs of its last tokens "
+    "alone: clear that cache, and give models that v3 runs cache=False",
     "refusal": "the model refused; the refusal's tokens are in the report",
     "no_numbers": "tokens came without numbers: look at the server's logprobs setting",
     "no_answer": "the calls ended before the first token",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
+from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
 from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of, read_tokens, tokens_at
@@ -258,6 +259,8 @@ def _why_unavailable(
     if content:
         if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
             return "choices_interleaved"
+        if finished.source == "end" and _is_rest(content, answer.text, generations[0]):
+            return "incomplete"
         return None if any(token.logprob is not None for token in content) else "no_numbers"
     reasons: dict[Unavailable, bool] = {
         "refusal": any(token.channel == "refusal" for token in answer.tokens),
@@ -268,6 +271,18 @@ def _why_unavailable(
         "provider_omits_tool_logprobs": bool(answer.tool_calls),
     }
     return next((reason for reason, holds in reasons.items() if holds), "not_sent")
+
+
+def _is_rest(content: Sequence[TokenLogprob], text: str, generation: Any) -> bool:
+    """Whether these are only the last tokens of an answer.
+
+    LangChain's v3 protocol leaves an answer the logprobs of its last chunk, and where LangGraph has
+    a model stream by it, that is what the model's cache hands out from then on.
+    """
+    if _metadata(generation).get("output_version") != "v1":
+        return False
+    known, whole = b"".join(map(identity, content)), text.encode("utf-8", "surrogatepass")
+    return len(known) < len(whole) and whole.endswith(known)
 
 
 def _passed_over(call: OpenCall, generations: Sequence[Any]) -> bool:

@@ -12,6 +12,7 @@ const EXPLAINED = {
   unreadable: "Logprobs came in a shape that no reader knows.",
   refusal: "The model refused; these are the refusal's tokens.",
   choices_interleaved: "Several answers were streamed as one and cannot be told apart.",
+  incomplete: "The answer comes from a cache that holds the logprobs of its last tokens alone.",
   no_numbers: "Tokens came, none with a usable logprob.",
   no_answer: "The call ended before the first token.",
 };
