@@ -7,7 +7,7 @@ import gc
 import threading
 from collections.abc import Callable
 from typing import Any, TypedDict
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from conftest import Observed, until
@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 
 from langchain_logprobs import CallReport, LogprobsCallbackHandler, OpenTelemetrySink
@@ -356,6 +356,23 @@ def test_a_call_that_outlives_its_run_is_closed_with_it(observed: Observed) -> N
 
     assert only(handler).call.outcome == "cancelled"
     assert [of.name for of in observed.spans()] == ["invoke_workflow outer", "chat"]
+
+
+@pytest.mark.parametrize("told", ["by its context", "by its config"])
+def test_one_id_for_a_chain_and_the_call_in_it_is_no_reason_to_lose_either(
+    observed: Observed, told: str
+) -> None:
+    handler, given = observed.handler(keep=9), uuid4()
+    inner: RunnableConfig = {"run_id": given}
+    if told == "by its config":
+        inner["callbacks"] = [handler]
+    chain = RunnableLambda(lambda q: a_model().invoke(q, inner))
+
+    chain.invoke("", {"run_id": given, "callbacks": [handler]})
+
+    report = only(handler)
+    assert (report.call.outcome, report.text) == ("ok", "".join(text for text, _ in WORDS))
+    assert [of.calls for of in handler.trees] == [(report,)]
 
 
 def test_too_many_open_calls_give_up_the_oldest(observed: Observed) -> None:

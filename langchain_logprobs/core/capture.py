@@ -146,8 +146,8 @@ class Capture:
     def start_run(self, run_id: UUID, parent_run_id: UUID | None, name: str, now_ns: int) -> None:
         """A chain, tool or retriever began."""
         with self._lock:
-            if run_id in self._root_of:  # a handler that is listed twice is told twice
-                return
+            if run_id in self._root_of or run_id in self._calls:
+                return  # a handler that is listed twice is told twice; or an id was given twice
             tree = self._tree_of(parent_run_id, run_id, name, now_ns)
             tree.enter(run_id, None if run_id == tree.root_run_id else parent_run_id)
             self._root_of[run_id] = tree.root_run_id
@@ -165,7 +165,8 @@ class Capture:
                 return ()
             call.inside = call.parent_run_id if call.parent_run_id in self._calls else None
             root = self._root(call.parent_run_id)
-            if root is not None:
+            # An application may give a call the id of a run around it: then it is in no tree.
+            if root is not None and call.run_id not in self._root_of:
                 tree = self._trees[root]
                 tree.calls[call.run_id] = call
                 tree.enter(call.run_id, call.parent_run_id)
@@ -276,8 +277,8 @@ class Capture:
 
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
-        if (tree := self._trees.get(call.root_run_id)) is not None:
-            tree.calls.pop(call.run_id, None)
+        tree = self._trees.get(call.root_run_id)
+        if tree is not None and tree.calls.pop(call.run_id, None) is not None:
             tree.leave(call.run_id)
         return call
 
