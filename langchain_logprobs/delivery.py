@@ -118,6 +118,11 @@ class Delivery:
         for watcher in self._watchers:
             self.guard("sink", watcher.call_started, run_id, inside)
 
+    def call_forgotten(self, run_id: UUID) -> None:
+        """Tells the watchers of a call that is done with."""
+        for watcher in self._watchers:
+            self.guard("sink", watcher.call_finished, run_id)
+
     def call(self, report: CallReport, *, requested: bool) -> None:
         """Hands on the report of a call."""
         reason = report.unavailable
@@ -137,8 +142,7 @@ class Delivery:
                 self.guard("on_report", self._on_report, processed)
             if self._on_low_confidence is not None and (processed.low or processed.low_fields):
                 self.guard("on_low_confidence", self._on_low_confidence, processed)
-        for watcher in self._watchers:
-            self.guard("sink", watcher.call_finished, report.call.run_id)
+        self.call_forgotten(report.call.run_id)
 
     def tree(self, tree: RunTree, report: TreeReport | None) -> None:
         """Hands on the report of a root run; `None` for one that called no model."""
@@ -146,8 +150,12 @@ class Delivery:
         if isinstance(processed, TreeReport):
             self.trees.append(processed)
             self._write(processed)
+        self.tree_forgotten(tree.root_run_id, tree.ended_ns)
+
+    def tree_forgotten(self, root_run_id: UUID, ended_ns: int) -> None:
+        """Tells the watchers of a root run that is done with."""
         for watcher in self._watchers:
-            self.guard("sink", watcher.tree_finished, tree.root_run_id, tree.ended_ns)
+            self.guard("sink", watcher.tree_finished, root_run_id, ended_ns)
 
     def flush(self, timeout: float) -> bool:
         """Has every sink that can flush do so, in `timeout` seconds together; whether all did."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, NoReturn, Self, Unpack
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from langchain_logprobs.core.capture import Capture, Ended, OpenCall
-from langchain_logprobs.core.finish import event_tokens, finish
+from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
+from langchain_logprobs.core.finish import event_tokens, finish_guarded
 from langchain_logprobs.core.model import Outcome, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
@@ -156,6 +156,15 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         """Whether nothing is under way: no run is held in memory."""
         return not len(self._capture)
 
+    def __copy__(self) -> Self:
+        return self  # what holds it may be copied, such as a model: it hears of both
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A handler belongs to its process: make one where it is to listen.")
+
     def _repr_html_(self) -> str:
         """The reports it keeps, one a row: what a notebook shows."""
         from langchain_logprobs.core.html import calls_html  # noqa: PLC0415 - only notebooks need it
@@ -213,9 +222,9 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         if len(events) < self._max_events:
             events.append(event)
         else:
-            call.overflow += len(event_tokens(event, self._shapes))
+            call.overflow += len(self._tokens(event))
         if self._on_token is not None:
-            for read in event_tokens(event, self._shapes):
+            for read in self._tokens(event):
                 self._delivery.guard("on_token", self._on_token, read, run_id)
 
     def on_chat_model_start(
@@ -294,6 +303,9 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     # What they come to
 
+    def _tokens(self, event: Event) -> tuple[TokenLogprob, ...]:
+        return self._delivery.guard("handler", event_tokens, event, self._shapes) or ()
+
     def _guard(self, method: Callable[..., None], *args: object) -> None:
         self._delivery.guard("handler", method, *args)
 
@@ -309,13 +321,22 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._is_looked_after = True
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
-            self._capture.add_report(self._report(old, "abandoned"))
+            self._add(self._report(old, "abandoned"))
         self._delivery.call_started(run_id, call.inside)
+        if run_id not in self._open_calls:  # another thread has just ended the run around it
+            self._delivery.call_forgotten(run_id)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_id)
         if call is not None:
-            self._capture.add_report(self._report(call, _outcome(error), error, response))
+            self._add(self._report(call, _outcome(error), error, response))
+
+    def _add(self, report: CallReport) -> None:
+        """Has its tree know of a report."""
+        call = report.call
+        if not self._capture.add_report(report) and call.root_name is not None:
+            # Another thread has ended the tree meanwhile: nothing else would end the root's span.
+            self._delivery.tree_forgotten(call.root_run_id, call.ended_ns)
 
     def _start_run(
         self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any]
@@ -338,7 +359,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         reports = [self._report(call, outcome, error) for call in ended.calls]
         if ended.tree is None:
             for report in reports:
-                self._capture.add_report(report)
+                self._add(report)
             return
         calls = [*ended.reports, *reports]
         low_token = self.settings.low_token
@@ -352,8 +373,9 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         error: BaseException | None = None,
         response: Any = None,
     ) -> CallReport:
-        finished, unavailable = finish(
+        finished, unavailable = finish_guarded(
             call,
+            self._delivery.guard,
             outcome=outcome,
             ended_ns=self._clock(),
             error=_kind(error),

@@ -213,13 +213,13 @@ class Capture:
                 return Ended(calls=inside)
             return self._end_tree(tree, inside, outcome, error, now_ns)
 
-    def add_report(self, report: CallReport) -> None:
-        """Keeps the report of a call for its tree."""
+    def add_report(self, report: CallReport) -> bool:
+        """Keeps the report of a call for its tree; whether that is still under way."""
         tokens = sum(len(completion.tokens) for completion in report.call.completions)
         with self._lock:
             tree = self._trees.get(report.call.root_run_id)
             if tree is None:
-                return
+                return False
             if (
                 len(tree.reports) < self._max_open_calls
                 and tree.tokens + tokens <= self._max_tokens
@@ -228,6 +228,7 @@ class Capture:
                 tree.tokens += tokens
             else:
                 tree.omitted += 1
+            return True
 
     def expire(self, before_ns: int, now_ns: int) -> list[Ended]:
         """Whatever gave its last sign of life before `before_ns`: lone calls, and whole trees.

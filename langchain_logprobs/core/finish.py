@@ -6,7 +6,9 @@ the end; they are taken once: what was streamed wins, and the end counts where i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
@@ -19,6 +21,8 @@ _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
 _NESTED = ("model_kwargs", "extra_body")
 """Parameters in which others are handed through to the provider."""
+Guard = Callable[[str, Callable[[], "Finished"]], "Finished | None"]
+"""Calls a function in the name of some part, and gives `None` where it raises."""
 
 
 class Finished(NamedTuple):
@@ -84,6 +88,22 @@ def finish(
     )
     unreadable = streamed.unreadable or any(read.unreadable for read in ended)
     return Finished(finished, _why_unavailable(finished, call, generations, unreadable=unreadable))
+
+
+def finish_guarded(call: OpenCall, guard: Guard, *, response: Any = None, **how: Any) -> Finished:
+    """What `finish` gives, whatever code of its own an answer runs where it is looked at.
+
+    Args:
+        call: What was heard of it.
+        guard: Calls a function, and gives `None` where that raises.
+        response: As in `finish`.
+        how: The rest of what `finish` takes.
+    """
+    return (
+        guard("handler", partial(finish, call, response=response, **how))
+        or guard("handler", partial(finish, call, **how))
+        or Finished(finish(replace(call, events=[]), **how).call, "unreadable")
+    )
 
 
 def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
