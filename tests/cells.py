@@ -49,7 +49,10 @@ class Said:
     @property
     def span(self) -> list[Any]:
         """Its span, with a span for every token under it."""
-        return [f"{self.operation} {self.model}", *[["token"] for of in self.tokens for _ in of]]
+        return [
+            f"{self.operation} {self.model}".strip(),
+            *[["token"] for of in self.tokens for _ in of],
+        ]
 
     @property
     def content(self) -> tuple[TokenLogprob, ...]:

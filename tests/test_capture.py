@@ -91,14 +91,14 @@ def test_a_call_alone_is_its_own_root() -> None:
     assert len(capture) == 0
 
 
-def test_a_call_that_was_given_the_id_of_the_run_around_it_is_in_no_tree() -> None:
+def test_a_call_that_was_given_the_id_of_the_run_around_it_ends_by_itself_alone() -> None:
     capture, call = a_capture(), a_call(1, 1)
     start(capture, 1)
 
     capture.start_call(call)
     start(capture, 2, 1)
 
-    assert (call.root_run_id, call.root_name, call.inside) == (uid(1), None, None)
+    assert (call.root_run_id, call.root_name, call.inside) == (uid(1), "run 1", None)
     assert capture.end_call(uid(1)) is call
     assert end(capture, 1).calls == ()
     assert len(capture) == 0

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 import pytest
+from cells import assert_seen, reported
 from conftest import Observed, until
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
@@ -42,9 +43,11 @@ def texts(report: CallReport) -> list[str]:
     return [of.text for of in report.tokens]
 
 
-def only(handler: LogprobsCallbackHandler) -> CallReport:
-    assert handler.is_idle()
+def only(observed: Observed, handler: LogprobsCallbackHandler) -> CallReport:
+    """The only report there is, once its spans and metrics are seen to be the only ones too."""
     (report,) = handler.reports
+    trees = [(of.name, len(of.calls)) for of in handler.trees]
+    assert_seen(observed, handler, [reported(report)], roots=trees)
     return report
 
 
@@ -56,7 +59,7 @@ def test_a_stream_left_early_is_cancelled_with_what_arrived(observed: Observed) 
 
     stream.close()
 
-    report = only(handler)
+    report = only(observed, handler)
     assert (report.call.outcome, report.call.error) == ("cancelled", "GeneratorExit")
     assert texts(report) == ["t0 ", "t1 "]
     handler.flush()
@@ -73,7 +76,7 @@ def test_a_stream_that_is_forgotten_is_reported_when_it_is_collected(observed: O
     del stream
     gc.collect()
 
-    assert only(handler).call.outcome == "cancelled"
+    assert only(observed, handler).call.outcome == "cancelled"
 
 
 async def test_a_cancelled_task_is_reported_with_what_arrived(observed: Observed) -> None:
@@ -89,7 +92,7 @@ async def test_a_cancelled_task_is_reported_with_what_arrived(observed: Observed
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    report = only(handler)
+    report = only(observed, handler)
     assert report.call.outcome == "cancelled"
     assert texts(report)[:2] == ["t0 ", "t1 "]
     assert len(report.tokens) < len(WORDS)
@@ -103,7 +106,7 @@ async def test_ainvoke_that_times_out_inside_a_chain_is_reported_at_the_chains_e
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(a_chain(pause=5).ainvoke({"q": ""}, {"callbacks": [handler]}), 0.05)
 
-    report = only(handler)  # LangChain tells of the model's run nothing at all
+    report = only(observed, handler)  # LangChain tells of the model's run nothing at all
     assert (report.call.outcome, report.unavailable) == ("cancelled", "no_answer")
     (tree,) = handler.trees
     assert (tree.tree.outcome, tree.calls) == ("cancelled", (report,))
@@ -119,7 +122,7 @@ async def test_ainvoke_of_a_lone_model_that_times_out_is_abandoned_after_the_idl
 
     assert not handler.is_idle()
     await until(lambda: bool(handler.reports))
-    assert only(handler).call.outcome == "abandoned"
+    assert only(observed, handler).call.outcome == "abandoned"
 
 
 def test_a_provider_error_half_way_is_an_error_with_what_arrived(observed: Observed) -> None:
@@ -128,7 +131,7 @@ def test_a_provider_error_half_way_is_an_error_with_what_arrived(observed: Obser
     with pytest.raises(BrokenError):
         list(a_model(error=BrokenError()).stream("", {"callbacks": [handler]}))
 
-    report = only(handler)
+    report = only(observed, handler)
     assert (report.call.outcome, report.call.error) == ("error", "BrokenError")
     assert texts(report) == [text for text, _ in WORDS]
     handler.flush()
@@ -145,7 +148,7 @@ def test_a_provider_error_before_the_first_token_says_there_was_no_answer(
     with pytest.raises(BrokenError):
         a_model(error=BrokenError()).invoke("", {"callbacks": [handler]})
 
-    assert only(handler).unavailable == "no_answer"
+    assert only(observed, handler).unavailable == "no_answer"
     assert observed.total("langchain_logprobs.responses", reason="no_answer") == 1
 
 
@@ -166,7 +169,7 @@ def test_chunks_that_cannot_be_merged_are_reported_at_the_chains_end(observed: O
     with pytest.raises(TypeError):
         list(chain.stream({"q": ""}, {"callbacks": [handler]}))
 
-    report = only(handler)
+    report = only(observed, handler)
     assert (report.call.outcome, report.unavailable, report.text) == ("error", None, "abc")
     assert [of.logprob for of in report.tokens] == [-0.1, -0.2]
 
@@ -201,7 +204,7 @@ async def test_a_graph_that_is_left_with_break_is_reported(observed: Observed) -
     await stream.aclose()
     await until(handler.is_idle)
 
-    report = only(handler)
+    report = only(observed, handler)
     assert report.call.outcome == "cancelled"
     assert 1 <= len(report.tokens) <= len(WORDS)
     assert len(handler.trees) == 1
@@ -216,7 +219,7 @@ async def test_a_graph_that_times_out_is_reported(observed: Observed) -> None:
         )
     await until(handler.is_idle)
 
-    assert only(handler).call.outcome == "cancelled"
+    assert only(observed, handler).call.outcome == "cancelled"
 
 
 def test_a_graphs_stream_closed_in_sync_code_is_reported_once_though_its_model_runs_on(
@@ -241,7 +244,7 @@ def test_a_graphs_stream_closed_in_sync_code_is_reported_once_though_its_model_r
     stream.close()
 
     assert ended.wait(5)
-    report = only(handler)
+    report = only(observed, handler)
     assert report.call.outcome in {"ok", "cancelled"}
     assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
     assert len(handler.trees) == 1
@@ -257,7 +260,7 @@ async def test_an_async_stream_left_early_is_cancelled_with_what_arrived(
 
     await stream.aclose()
 
-    report = only(handler)
+    report = only(observed, handler)
     assert (report.call.outcome, texts(report)) == ("cancelled", ["t0 ", "t1 "])
 
 
@@ -279,7 +282,7 @@ def test_a_v3_stream_left_early_fires_nothing_and_is_abandoned_with_what_arrived
 
     assert not handler.reports  # LangChain tells of it nothing at all, so time must
     handler.close()
-    report = only(handler)
+    report = only(observed, handler)
     assert (report.call.outcome, report.call.source) == ("abandoned", "stream")
     assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
     assert report.tokens
@@ -297,7 +300,7 @@ async def test_an_async_v3_stream_left_early_is_cancelled(observed: Observed) ->
     await stream.aclose()
     await until(handler.is_idle)
 
-    report = only(handler)
+    report = only(observed, handler)
     assert report.call.outcome == "cancelled"
     assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
     assert report.tokens
@@ -311,7 +314,7 @@ def test_an_error_after_the_message_had_finished_changes_nothing(observed: Obser
 
     handler.on_llm_error(asyncio.CancelledError(), run_id=run_id)
 
-    assert only(handler).call.outcome == "ok"
+    assert only(observed, handler).call.outcome == "ok"
     handler.flush()
     assert len(observed.spans("chat")) == 1
 
@@ -343,7 +346,7 @@ def test_a_token_that_comes_late_changes_nothing(observed: Observed) -> None:
     handler.on_llm_error(RuntimeError(), run_id=run_id)
     handler.on_chain_end({}, run_id=UUID(int=2))
 
-    assert only(handler).call.completions == ()
+    assert only(observed, handler).call.completions == ()
 
 
 def test_a_call_that_outlives_its_run_is_closed_with_it(observed: Observed) -> None:
@@ -354,25 +357,33 @@ def test_a_call_that_outlives_its_run_is_closed_with_it(observed: Observed) -> N
 
     handler.on_chain_end({}, run_id=chain)
 
-    assert only(handler).call.outcome == "cancelled"
+    assert only(observed, handler).call.outcome == "cancelled"
     assert [of.name for of in observed.spans()] == ["invoke_workflow outer", "chat"]
 
 
-@pytest.mark.parametrize("told", ["by its context", "by its config"])
 def test_one_id_for_a_chain_and_the_call_in_it_is_no_reason_to_lose_either(
-    observed: Observed, told: str
+    observed: Observed,
 ) -> None:
     handler, given = observed.handler(keep=9), uuid4()
-    inner: RunnableConfig = {"run_id": given}
-    if told == "by its config":
-        inner["callbacks"] = [handler]
-    chain = RunnableLambda(lambda q: a_model().invoke(q, inner))
+    chain = RunnableLambda(lambda q: a_model().invoke(q, {"run_id": given}))
 
     chain.invoke("", {"run_id": given, "callbacks": [handler]})
 
-    report = only(handler)
+    report = only(observed, handler)
     assert (report.call.outcome, report.text) == ("ok", "".join(text for text, _ in WORDS))
     assert [of.calls for of in handler.trees] == [(report,)]
+
+
+def test_one_id_for_a_chain_and_for_a_call_that_it_knows_nothing_of_loses_neither(
+    observed: Observed,
+) -> None:
+    handler, given = observed.handler(keep=9), uuid4()
+    both: RunnableConfig = {"run_id": given, "callbacks": [handler]}
+
+    RunnableLambda(lambda q: a_model().invoke(q, both)).invoke("", both)
+
+    assert [of.call.outcome for of in handler.reports] == ["ok"]
+    assert handler.is_idle()
 
 
 def test_too_many_open_calls_give_up_the_oldest(observed: Observed) -> None:
@@ -391,7 +402,7 @@ def test_tokens_beyond_the_bound_are_counted(observed: Observed) -> None:
 
     list(a_model().stream("", {"callbacks": [handler]}))
 
-    report = only(handler)
+    report = only(observed, handler)
     assert (texts(report), report.call.truncated) == (["t0 ", "t1 ", "t2 ", "t3 "], 2)
 
 

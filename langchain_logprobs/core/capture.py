@@ -165,15 +165,15 @@ class Capture:
                 return ()
             call.inside = call.parent_run_id if call.parent_run_id in self._calls else None
             root = self._root(call.parent_run_id)
-            # An application may give a call the id of a run around it: then it is in no tree.
-            if root is not None and call.run_id not in self._root_of:
+            if root is not None:
                 tree = self._trees[root]
-                tree.calls[call.run_id] = call
-                tree.enter(call.run_id, call.parent_run_id)
                 tree.heard_ns = call.started_ns
                 call.root_run_id, call.root_name = root, tree.name
                 call.root_started_ns = tree.started_ns
                 call.inside = tree.call_around(call.parent_run_id)
+                if call.run_id not in self._root_of:  # an id may have been given twice
+                    tree.calls[call.run_id] = call
+                    tree.enter(call.run_id, call.parent_run_id)
             self._calls[call.run_id] = call
             surplus = max(0, len(self._calls) - self._max_open_calls)
             return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))
