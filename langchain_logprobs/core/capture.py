@@ -245,7 +245,7 @@ class Capture:
             alone = [
                 call
                 for call in self._calls.values()
-                if call.root_run_id == call.run_id and call.heard_ns < before_ns
+                if not self._is_in_tree(call) and call.heard_ns < before_ns
             ]
             return [
                 *(self._end_tree(tree, (), "abandoned", None, now_ns) for tree in silent),
@@ -276,10 +276,16 @@ class Capture:
         root = self._root_of.get(parent) if call is None else call.root_run_id
         return root if root in self._trees else None
 
+    def _is_in_tree(self, call: OpenCall) -> bool:
+        """Whether the end of a tree is the end of this call."""
+        tree = self._trees.get(call.root_run_id)
+        return tree is not None and call.run_id in tree.calls
+
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
-        tree = self._trees.get(call.root_run_id)
-        if tree is not None and tree.calls.pop(call.run_id, None) is not None:
+        if self._is_in_tree(call):
+            tree = self._trees[call.root_run_id]
+            del tree.calls[call.run_id]
             tree.leave(call.run_id)
         return call
 
