@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 import pytest
 from cells import assert_seen, reported
 from conftest import Observed, until
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.outputs import ChatGenerationChunk
@@ -19,8 +22,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langgraph.graph import END, START, StateGraph
 
-from langchain_logprobs import CallReport, LogprobsCallbackHandler, OpenTelemetrySink
-from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
+from langchain_logprobs import CallReport, LogprobsCallbackHandler, OpenTelemetrySink, Report
+from langchain_logprobs.testing import ScriptedChatModel, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -406,12 +409,45 @@ def test_tokens_beyond_the_bound_are_counted(observed: Observed) -> None:
     assert (texts(report), report.call.truncated) == (["t0 ", "t1 ", "t2 ", "t3 "], 2)
 
 
-def test_ten_thousand_calls_of_every_ending_leave_nothing_behind(unsampled: Observed) -> None:
-    sink = CollectingSink()
+# Thousands of them
+
+
+class Tally:
+    """A sink that counts reports, and keeps none."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[int] = Counter()
+        self.trees: Counter[int] = Counter()
+
+    def __call__(self, report: Report) -> None:
+        if isinstance(report, CallReport):
+            self.calls[report.call.run_id.int] += 1
+        else:
+            self.trees[report.tree.root_run_id.int] += 1
+
+
+def a_handler(unsampled: Observed, **others: Any) -> tuple[LogprobsCallbackHandler, Tally, Any]:
+    tally = Tally()
     telemetry = OpenTelemetrySink(
         tracer_provider=unsampled.tracer_provider, meter_provider=unsampled.meter_provider
     )
-    handler = LogprobsCallbackHandler(sinks=[sink, telemetry], raise_errors=True)
+    handler = LogprobsCallbackHandler(sinks=[tally, telemetry], raise_errors=True, **others)
+    return handler, tally, telemetry
+
+
+def ours() -> Counter[str]:
+    """The objects of this package's types, by type."""
+    gc.collect()
+    homes = [(type(of).__qualname__, str(type(of).__module__)) for of in gc.get_objects()]
+    return Counter(
+        name
+        for name, home in homes
+        if home.startswith("langchain_logprobs.") and home != "langchain_logprobs.testing"
+    )
+
+
+def test_ten_thousand_calls_of_every_ending_leave_nothing_behind(unsampled: Observed) -> None:
+    handler, tally, telemetry = a_handler(unsampled)
 
     def end(run: UUID) -> None:
         handler.on_llm_end(None, run_id=run)
@@ -431,8 +467,12 @@ def test_ten_thousand_calls_of_every_ending_leave_nothing_behind(unsampled: Obse
         [fail, say],
         [end, end, say],
     ]
+    held: list[Counter[str]] = []
 
     for number in range(10_000):
+        if number % 4_999 == 1_000:
+            handler.close()
+            held.append(ours())
         chain, call = UUID(int=2 * number), UUID(int=2 * number + 1)
         alone = number % 2
         if not alone:
@@ -444,8 +484,104 @@ def test_ten_thousand_calls_of_every_ending_leave_nothing_behind(unsampled: Obse
         if not alone:
             handler.on_chain_end({}, run_id=chain)
     handler.close()
+    held.append(ours())
 
-    assert len({of.call.run_id for of in sink.calls}) == len(sink.calls) == 10_000
-    assert len(sink.trees) == 5_000
+    assert (len(tally.calls), set(tally.calls.values())) == (10_000, {1})
+    assert (len(tally.trees), set(tally.trees.values())) == (5_000, {1})
     assert handler.is_idle()
     assert not any((telemetry._links, telemetry._roots, telemetry._written))
+    assert len(held) == 3
+    assert held[0] == held[1] == held[2]
+
+
+class Started(BaseCallbackHandler):
+    """Counts the calls that LangChain tells of."""
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.calls: Counter[int] = Counter()
+
+    def on_chat_model_start(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        self.calls[run_id.int] += 1
+
+
+async def cancel(awaited: Coroutine[Any, Any, Any], turns: int = 3) -> None:
+    """Cancels what is awaited after so many turns of the loop."""
+    task = asyncio.ensure_future(awaited)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def leave(stream: Any, parts: int = 2, *, closed: bool = True) -> None:
+    """Takes so many parts of a stream and no more."""
+    for _ in range(parts):
+        await anext(stream)
+    if closed:
+        await stream.aclose()
+
+
+async def every_ending(config: RunnableConfig) -> None:
+    """A call, or some, of every ending that there is with LangChain's own callbacks."""
+    lone, chain, graph, given = a_model(), a_chain(), a_graph(), {"q": ""}
+    broken, broken_chain = a_model(error=BrokenError()), a_chain(error=BrokenError())
+    lone.invoke("", config)
+    await chain.ainvoke(given, config)
+    list(chain.stream(given, config))
+    chain.batch([given] * 2, config)
+    lone.generate([[], []], callbacks=[*config["callbacks"]])
+    for failing in (broken, broken_chain, MergeFails(answers=[answer()])):
+        with suppress(BrokenError, TypeError):
+            list(failing.stream(given if failing is broken_chain else "", config))
+    with suppress(BrokenError):
+        await broken.with_retry(stop_after_attempt=2, wait_exponential_jitter=False).ainvoke(
+            "", config
+        )
+    await broken_chain.abatch([given] * 2, config, return_exceptions=True)
+    broken.with_fallbacks([lone]).invoke("", config)
+    next(lone.stream("", config))  # and forgotten
+    next(chain.stream(given, config))
+    await leave(lone.astream("", config))
+    await leave(chain.astream(given, config))
+    await leave(chain.astream_events(given, config, version="v2"), 4)
+    await leave(graph.astream({"said": ""}, config, stream_mode="messages"), 1)
+    await leave(graph.astream({"said": ""}, config, stream_mode="messages"), 1, closed=False)
+    await cancel(lone.ainvoke("", config))
+    await cancel(chain.ainvoke(given, config))
+    await cancel(graph.ainvoke({"said": ""}, config), 5)
+    stream: Any = lone.stream_events("", config, version="v3")
+    next(iter(stream))
+    later: Any = await lone.astream_events("", config, version="v3")
+    await anext(aiter(later))
+    await later.aclose()
+
+
+@V3
+async def test_every_real_ending_many_times_leaves_nothing_behind(unsampled: Observed) -> None:
+    handler, tally, telemetry = a_handler(unsampled)
+    started = Started()
+    held: list[Counter[str]] = []
+
+    for turn in range(TURNS):
+        await every_ending({"callbacks": [started, handler]})
+        if turn % (TURNS // 3) == 2:
+            await asyncio.sleep(0.01)
+            gc.collect()
+            handler.close()
+            held.append(ours())
+    await asyncio.sleep(0.05)
+    gc.collect()
+    handler.close()
+
+    assert len(started.calls) > 20 * TURNS
+    assert tally.calls == started.calls
+    assert set(tally.trees.values()) == {1}
+    assert handler.is_idle()
+    assert not any((telemetry._links, telemetry._roots, telemetry._written))
+    assert len(held) == 3
+    assert held[0] == held[1] == held[2]
+
+
+TURNS = 12
