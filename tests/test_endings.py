@@ -177,6 +177,20 @@ def test_chunks_that_cannot_be_merged_are_reported_at_the_chains_end(observed: O
     assert [of.logprob for of in report.tokens] == [-0.1, -0.2]
 
 
+def test_chunks_of_a_lone_model_that_cannot_be_merged_are_abandoned_with_what_arrived(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+
+    with pytest.raises(TypeError):
+        list(MergeFails(answers=[answer()]).stream("", {"callbacks": [handler]}))
+
+    assert not handler.reports  # LangChain tells of it nothing at all, so time must
+    handler.close()
+    report = only(observed, handler)
+    assert (report.call.outcome, report.call.source, report.text) == ("abandoned", "stream", "abc")
+
+
 class State(TypedDict):
     said: str
 
@@ -192,6 +206,112 @@ def a_graph(**others: Any) -> Runnable[Any, Any]:
     graph.add_edge(START, "say")
     graph.add_edge("say", END)
     return graph.compile()
+
+
+@pytest.mark.parametrize("way", ["stream", "astream", "astream_events"])
+async def test_a_provider_error_where_something_else_has_the_model_stream_leaves_what_arrived(
+    observed: Observed, way: str
+) -> None:
+    handler = observed.handler(keep=9)
+    model = a_model(error=BrokenError())
+
+    def say(state: State) -> dict[str, str]:
+        return {"said": model.invoke(state["said"]).text}  # LangChain tells of no part of it
+
+    graph = StateGraph(State)
+    graph.add_node("say", say)
+    graph.add_edge(START, "say")
+    graph.add_edge("say", END)
+    compiled: Any = graph.compile()
+    config = {"callbacks": [handler]}
+
+    async def call() -> None:
+        if way == "stream":
+            list(compiled.stream({"said": ""}, config, stream_mode="messages"))
+        elif way == "astream":
+            stream = compiled.astream({"said": ""}, config, stream_mode="messages")
+            assert [of async for of in stream]
+        else:
+            assert [of async for of in compiled.astream_events({"said": ""}, config)]
+
+    with pytest.raises(BrokenError):
+        await call()
+
+    report = only(observed, handler)
+    assert (report.call.outcome, report.call.error) == ("error", "BrokenError")
+    assert (texts(report), report.text) == ([of for of, _ in WORDS], "t0 t1 t2 t3 t4 t5 ")
+
+
+async def test_an_async_stream_that_is_forgotten_is_reported_when_it_is_collected(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+    stream = a_chain().astream({"q": ""}, {"callbacks": [handler]})
+    await anext(stream)
+
+    del stream
+    gc.collect()
+    await until(handler.is_idle)
+
+    assert only(observed, handler).call.outcome == "cancelled"
+
+
+async def test_events_that_are_left_early_are_cancelled_with_what_arrived(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+    events: Any = a_chain(pause=0.02).astream_events({"q": ""}, {"callbacks": [handler]})
+    async for _ in events:
+        if any(len(of.events) > 2 for of in handler.open_calls()):
+            break
+
+    await events.aclose()
+    await until(handler.is_idle)
+
+    report = only(observed, handler)
+    assert (report.call.outcome, texts(report)[:2]) == ("cancelled", ["t0 ", "t1 "])
+    assert len(report.tokens) < len(WORDS)
+
+
+async def test_a_batch_of_which_one_fails_reports_every_one(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    said = [answer("a"), answer(error=BrokenError()), answer("b")]
+
+    with pytest.raises(BrokenError):
+        ScriptedChatModel(answers=said).batch([""] * 3, {"callbacks": [handler]})
+    with pytest.raises(BrokenError):
+        await ScriptedChatModel(answers=said).abatch([""] * 3, {"callbacks": [handler]})
+
+    await until(lambda: handler.is_idle() and len(handler.reports) == 6)
+    outcomes = [(of.text, of.call.outcome) for of in handler.reports]
+    assert sorted(outcomes) == sorted([("a", "ok"), ("", "error"), ("b", "ok")] * 2)
+    assert_seen(observed, handler, [reported(of) for of in handler.reports])
+
+
+async def test_a_batch_that_is_cancelled_reports_every_call_of_it(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await a_chain(pause=5).abatch([{"q": ""}] * 3, {"callbacks": [handler]})
+    await until(handler.is_idle)
+
+    assert [of.call.outcome for of in handler.reports] == ["cancelled"] * 3
+    roots = [("RunnableSequence", 1)] * 3
+    assert_seen(observed, handler, [reported(of) for of in handler.reports], roots=roots)
+
+
+async def test_a_step_of_a_graph_that_takes_too_long_is_reported(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    graph: Any = a_graph(pause=5)
+    graph.step_timeout = 0.1
+
+    with pytest.raises(TimeoutError):
+        await graph.ainvoke({"said": ""}, {"callbacks": [handler]})
+    await until(handler.is_idle)
+
+    report = only(observed, handler)
+    assert (report.call.outcome, report.unavailable) == ("cancelled", "no_answer")
 
 
 async def test_a_graph_that_is_left_with_break_is_reported(observed: Observed) -> None:
@@ -307,6 +427,62 @@ async def test_an_async_v3_stream_left_early_is_cancelled(observed: Observed) ->
     assert report.call.outcome == "cancelled"
     assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
     assert report.tokens
+
+
+def a_graph_that_invokes(*, asynchronous: bool) -> Any:
+    """A graph whose node waits for the whole answer, which v3 streams nevertheless."""
+    model = a_model(pause=0.03)
+
+    def say(state: State) -> dict[str, str]:
+        return {"said": model.invoke(state["said"]).text}
+
+    async def asay(state: State) -> dict[str, str]:
+        return {"said": (await model.ainvoke(state["said"])).text}
+
+    graph = StateGraph(State)
+    graph.add_node("say", asay if asynchronous else say)
+    graph.add_edge(START, "say")
+    graph.add_edge("say", END)
+    return graph.compile()
+
+
+@V3
+def test_a_graphs_v3_stream_left_early_is_reported_once_its_node_has_answered(
+    observed: Observed,
+) -> None:
+    handler = observed.handler(keep=9)
+    stream = a_graph_that_invokes(asynchronous=False).stream_events(
+        {"said": ""}, {"callbacks": [handler]}, version="v3"
+    )
+    for _ in stream:
+        if any(len(of.events) > 2 for of in handler.open_calls()):
+            break
+
+    stream.abort()
+
+    report = only(
+        observed, handler
+    )  # LangGraph has waited for the node: a thread cannot be stopped
+    assert (report.call.outcome, texts(report)) == ("ok", [text for text, _ in WORDS])
+
+
+@V3
+async def test_a_graphs_async_v3_stream_left_early_is_cancelled(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    stream = await a_graph_that_invokes(asynchronous=True).astream_events(
+        {"said": ""}, {"callbacks": [handler]}, version="v3"
+    )
+    async for _ in stream:
+        if any(len(of.events) > 2 for of in handler.open_calls()):
+            break
+
+    await stream.abort()
+    await until(handler.is_idle)
+
+    report = only(observed, handler)
+    assert report.call.outcome == "cancelled"
+    assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]
+    assert 1 <= len(report.tokens) < len(WORDS)
 
 
 def test_an_error_after_the_message_had_finished_changes_nothing(observed: Observed) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypedDict
 
@@ -29,7 +29,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 from pydantic import BaseModel
 
-from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs import LogprobsCallbackHandler, instrument, uninstrument
 from langchain_logprobs.telemetry.metrics import metrics_of
 from langchain_logprobs.testing import Answer, ScriptedChatModel, answer
 
@@ -532,6 +532,58 @@ async def test_every_stream_mode_of_a_graph_gives_the_same_report(
     assert events or mode in ("custom", "messages")
     source = "stream" if "messages" in mode else "end"
     assert_seen(observed, handler, [said(SAID, source=source)], roots=[("LangGraph", 1)])
+
+
+# Handlers in several places at once
+
+
+@pytest.fixture
+def installed(observed: Observed) -> Iterator[LogprobsCallbackHandler]:
+    yield instrument(
+        tracer_provider=observed.tracer_provider,
+        meter_provider=observed.meter_provider,
+        keep=99,
+        raise_errors=True,
+    )
+    uninstrument()
+
+
+@pytest.mark.parametrize("given_too", [False, True])
+@pytest.mark.parametrize("way", SYNC + ASYNC)
+@pytest.mark.parametrize("make", [a_lone_model, a_chain, a_graph, an_agent])
+async def test_installed_globally_and_given_explicitly_a_handler_reports_once(
+    observed: Observed,
+    installed: LogprobsCallbackHandler,
+    make: Callable[[], Subject],
+    way: Way,
+    *,
+    given_too: bool,
+) -> None:
+    subject = make()
+
+    runs = await way(
+        subject.runnable, subject.given, {"callbacks": [installed]} if given_too else {}
+    )
+
+    assert_right(observed, installed, subject, way, runs)
+
+
+@pytest.mark.parametrize("way", SYNC + ASYNC)
+@pytest.mark.parametrize("make", [a_chain, a_graph])
+async def test_two_handlers_report_twice(
+    observed: Observed,
+    installed: LogprobsCallbackHandler,
+    make: Callable[[], Subject],
+    way: Way,
+) -> None:
+    subject, other = make(), Observed()
+    handler = other.handler(keep=99)
+
+    runs = await way(subject.runnable, subject.given, {"callbacks": [handler]})
+
+    for of, seen in ((observed, installed), (other, handler)):
+        assert_right(of, seen, subject, way, runs)
+    other.close()
 
 
 # That a cell sees what is wrong
