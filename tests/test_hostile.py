@@ -634,42 +634,51 @@ async def streamed(program: Runnable[Any, Any], parts: int, config: Any) -> None
     await stream.aclose()
 
 
+def run_sync(program: Runnable[Any, Any], way: str, cut: int, config: Any) -> None:
+    """Runs a program in a way that is not asynchronous; of a stream, `cut` parts."""
+    with contextlib.suppress(Breaks):
+        match way:
+            case "invoke":
+                program.invoke("", config)
+            case "batch":
+                program.batch(["", ""], config, return_exceptions=True)
+            case _:
+                deque(islice(program.stream("", config), cut), maxlen=0)
+
+
 async def run(program: Runnable[Any, Any], way: str, cut: int, config: Any) -> None:
     """Runs a program in some way, and `cut` says how far."""
-    match way:
-        case "invoke":
-            program.invoke("", config)
-        case "ainvoke":
-            await program.ainvoke("", config)
-        case "batch":
-            program.batch(["", ""], config, return_exceptions=True)
-        case "abatch":
-            await program.abatch(["", ""], config, return_exceptions=True)
-        case "stream":
-            deque(islice(program.stream("", config), cut), maxlen=0)
-        case "astream":
-            await streamed(program, cut, config)
-        case _:
-            await cancelled(program, cut, config)
+    with contextlib.suppress(Breaks):
+        match way:
+            case "ainvoke":
+                await program.ainvoke("", config)
+            case "abatch":
+                await program.abatch(["", ""], config, return_exceptions=True)
+            case "astream":
+                await streamed(program, cut, config)
+            case "cancelled":
+                await cancelled(program, cut, config)
+            case _:
+                await asyncio.to_thread(run_sync, program, way, cut, config)
 
 
 WAYS = ["invoke", "ainvoke", "batch", "abatch", "stream", "astream", "cancelled"]
 
 
-@given(programs(), st.sampled_from(WAYS), st.integers(0, 8))
-@settings(max_examples=120, deadline=None)
-def test_whatever_is_run_in_whatever_way_every_call_is_reported_once(
-    program: Runnable[Any, Any], way: str, cut: int
+@given(st.lists(st.tuples(programs(), st.sampled_from(WAYS), st.integers(0, 8)), max_size=4))
+@settings(max_examples=80, deadline=None)
+def test_whatever_is_run_at_once_in_whatever_way_every_call_is_reported_once(
+    runs: list[tuple[Runnable[Any, Any], str, int]],
 ) -> None:
     observed, counting, sink = Observed(), Counting(), CollectingSink()
     telemetry = a_telemetry(observed)
     handler = LogprobsCallbackHandler(sinks=[sink, telemetry], raise_errors=True)
+    config = {"callbacks": [counting, handler]}
 
-    async def all_of_it() -> None:
-        with contextlib.suppress(Breaks, asyncio.CancelledError):
-            await run(program, way, cut, {"callbacks": [counting, handler]})
+    async def all_at_once() -> None:
+        await asyncio.gather(*(run(*one, config) for one in runs))
 
-    asyncio.run(all_of_it())
+    asyncio.run(all_at_once())
     gc.collect(0)  # a stream that was left is closed when it is collected
     handler.close()
 

@@ -144,6 +144,22 @@ async def test_however_streaming_is_set_the_report_is_the_same(
 
 
 @pytest.mark.parametrize("way", [*WAYS, *V3])
+@pytest.mark.parametrize("arguments", [{}, {"streaming": True}])
+async def test_content_in_blocks_is_the_same_answer(
+    served: Served,
+    observed: Observed,
+    handler: LogprobsCallbackHandler,
+    way: str,
+    arguments: dict[str, Any],
+) -> None:
+    model = chat(served, output_version="v1", **arguments)
+
+    await call(way, model, "Norway", handler)
+
+    assert_seen(observed, handler, [says(NORWAY, source="stream" if arguments else came(way))])
+
+
+@pytest.mark.parametrize("way", [*WAYS, *V3])
 async def test_streaming_disabled_for_tools_streams_all_else(
     served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:

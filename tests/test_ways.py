@@ -26,7 +26,7 @@ from langchain_core.runnables import (
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 
 from langchain_logprobs import LogprobsCallbackHandler, instrument, uninstrument
@@ -201,9 +201,11 @@ def a_bound_model() -> Subject:
     return Subject(a_model().bind(stop=["?"]).with_config(tags=["a"]), QUESTION)
 
 
+PROMPT = ChatPromptTemplate.from_template("{question}")
+
+
 def a_chain() -> Subject:
-    prompt = ChatPromptTemplate.from_template("{question}")
-    chain = prompt | a_model() | StrOutputParser()
+    chain = PROMPT | a_model() | StrOutputParser()
     return Subject(chain, {"question": QUESTION}, root="RunnableSequence")
 
 
@@ -448,6 +450,74 @@ async def test_tasks_of_a_workflow_are_seen(observed: Observed, way: Way) -> Non
     subject, handler = a_workflow_of_tasks(), observed.handler(keep=99)
 
     runs = await way(subject.runnable, subject.given, {"callbacks": [handler]})
+
+    assert_right(observed, handler, subject, way, runs)
+
+
+async def test_a_graph_that_asks_a_human_has_not_failed(observed: Observed) -> None:
+    model, handler = a_model(), observed.handler(keep=9)
+
+    def ask(state: State) -> dict[str, str]:
+        return {"answer": model.invoke(state["question"]).text + interrupt("Sure?")}
+
+    graph = _graph(ask, checkpointer=InMemorySaver())
+    config: RunnableConfig = {"callbacks": [handler], "configurable": {"thread_id": "1"}}
+
+    assert graph.invoke(GIVEN, config)["__interrupt__"]
+    assert (await graph.ainvoke(Command(resume="!"), config))["answer"] == "Sydney.!"
+
+    assert [of.tree.outcome for of in handler.trees] == ["ok", "ok"]
+    assert_seen(observed, handler, [said(SAID)] * 2, roots=[("LangGraph", 1)] * 2)
+
+
+async def test_a_graph_left_for_the_one_around_it_has_not_failed(observed: Observed) -> None:
+    model, handler = a_model(), observed.handler(keep=9)
+
+    def leave(state: State) -> Command[str]:
+        answer = model.invoke(state["question"]).text
+        return Command(graph=Command.PARENT, goto="after", update={"answer": answer})
+
+    graph = StateGraph(State)
+    graph.add_node("inner", _graph(leave), destinations=("after",))
+    graph.add_node("after", _asks(model))
+    graph.add_edge(START, "inner")
+    graph.add_edge("after", END)
+
+    graph.compile().invoke(GIVEN, {"callbacks": [handler]})
+
+    assert [of.tree.outcome for of in handler.trees] == ["ok"]
+    assert_seen(observed, handler, [said(SAID)] * 2, roots=[("LangGraph", 2)])
+
+
+async def test_every_attempt_of_a_node_is_in_its_graphs_tree(observed: Observed) -> None:
+    model, handler = a_model(), observed.handler(keep=9)
+    failures = iter([ConnectionError(), ConnectionError()])
+
+    def ask(state: State) -> dict[str, str]:
+        answer = model.invoke(state["question"]).text
+        for failure in failures:
+            raise failure
+        return {"answer": answer}
+
+    graph = StateGraph(State)
+    policy = RetryPolicy(initial_interval=0.01, max_attempts=3)
+    graph.add_node("ask", ask, retry_policy=policy)
+    graph.add_edge(START, "ask")
+
+    await graph.compile().ainvoke(GIVEN, {"callbacks": [handler]})
+
+    assert_seen(observed, handler, [said(SAID)] * 3, roots=[("LangGraph", 3)])
+
+
+@pytest.mark.parametrize("way", SYNC + ASYNC)
+async def test_a_handler_that_the_model_alone_has_sees_a_call_without_a_chain(
+    observed: Observed, way: Way
+) -> None:
+    handler = observed.handler(keep=9)
+    model = ScriptedChatModel(answers=[SAID], callbacks=[handler])
+    subject = replace(a_chain(), runnable=PROMPT | model | StrOutputParser(), root=None)
+
+    runs = await way(subject.runnable, subject.given, {})
 
     assert_right(observed, handler, subject, way, runs)
 
@@ -702,7 +772,7 @@ def an_invoked_model_with_a_fallback() -> Subject:
 
 def a_chain_with_a_fallback() -> Subject:
     subject = a_model_with_a_fallback()
-    chain = ChatPromptTemplate.from_template("{question}") | subject.runnable
+    chain = PROMPT | subject.runnable
     return Subject(chain, GIVEN, subject.calls, "RunnableSequence")
 
 
