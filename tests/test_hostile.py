@@ -379,8 +379,12 @@ class Callbacks(RuleBasedStateMachine):
         self.sink = CollectingSink()
         self.telemetry = a_telemetry(self.observed)
         self.handler = LogprobsCallbackHandler(
-            sinks=[self.sink, self.telemetry], raise_errors=True, max_open_calls=4
+            sinks=[self.sink, self.telemetry],
+            raise_errors=True,
+            max_open_calls=4,
+            clock=lambda: self.now_ns,
         )
+        self.now_ns = 10**18
         self.started: Counter[UUID] = Counter()
         self.open: dict[UUID, Expecting] = {}
         self.ended: list[tuple[UUID, list[str]]] = []
@@ -443,8 +447,9 @@ class Callbacks(RuleBasedStateMachine):
             getattr(self.handler, f"on_{kind}_error")(error, run_id=uid(run))
         self.settle()
 
-    @rule()
-    def the_worker_looks(self) -> None:
+    @rule(seconds=st.sampled_from([-30, 0, 1, 400, 700]))
+    def time_passes_and_the_worker_looks(self, seconds: int) -> None:
+        self.now_ns += seconds * 10**9  # a clock may be set back
         self.handler.tick()
         self.settle()
 

@@ -180,6 +180,7 @@ class Subject:
         calls: What its model says, a run.
         root: The name of its root run; `None` if that is the model's own.
         passes_streams: Whether its `stream()` streams the model.
+        always_streams: Whether it streams the model however it is called.
     """
 
     runnable: Runnable[Any, Any]
@@ -187,6 +188,7 @@ class Subject:
     calls: tuple[Said, ...] = (said(SAID),)
     root: str | None = None
     passes_streams: bool = True
+    always_streams: bool = False
 
 
 def a_model(*answers: Answer) -> ScriptedChatModel:
@@ -256,6 +258,24 @@ def a_graph() -> Subject:
 
 def an_async_graph() -> Subject:
     return Subject(_graph(_asks_async(a_model())), GIVEN, root="LangGraph", passes_streams=False)
+
+
+def a_graph_whose_node_streams() -> Subject:
+    model = a_model()
+
+    def ask(state: State) -> dict[str, str]:
+        return {"answer": "".join(of.text for of in model.stream(state["question"]))}
+
+    return Subject(_graph(ask), GIVEN, root="LangGraph", always_streams=True)
+
+
+def an_async_graph_whose_node_streams() -> Subject:
+    model = a_model()
+
+    async def ask(state: State) -> dict[str, str]:
+        return {"answer": "".join([of.text async for of in model.astream(state["question"])])}
+
+    return Subject(_graph(ask), GIVEN, root="LangGraph", always_streams=True)
 
 
 def a_graph_that_passes_config_on() -> Subject:
@@ -392,7 +412,8 @@ def a_structured_model() -> Subject:
 
 def sources(subject: Subject, way: Way) -> list[Said]:
     """What the subject's calls must be reported as, called in this way."""
-    streamed = way in LISTENING or (subject.passes_streams and way in STREAMING)
+    passed = subject.passes_streams and way in STREAMING
+    streamed = subject.always_streams or way in LISTENING or passed
     tokens = "stream" if streamed else "end"
     return [of if of.source is None else of.but(source=tokens) for of in subject.calls]
 
@@ -411,6 +432,7 @@ SUBJECTS = [
     a_chain_of_parallel_models,
     a_function_that_passes_nothing_on,
     a_graph,
+    a_graph_whose_node_streams,
     a_graph_that_passes_config_on,
     a_graph_with_branches,
     an_agent,
@@ -432,7 +454,9 @@ async def test_every_way_of_calling_gives_the_same_report(
 
 
 @pytest.mark.parametrize("way", ASYNC)
-@pytest.mark.parametrize("make", [an_async_graph, an_agent_with_an_async_tool])
+@pytest.mark.parametrize(
+    "make", [an_async_graph, an_async_graph_whose_node_streams, an_agent_with_an_async_tool]
+)
 async def test_async_nodes_and_tools_that_hand_no_config_on_are_seen(
     observed: Observed, make: Callable[[], Subject], way: Way
 ) -> None:
@@ -441,7 +465,7 @@ async def test_async_nodes_and_tools_that_hand_no_config_on_are_seen(
     runs = await way(subject.runnable, subject.given, {"callbacks": [handler]})
 
     assert_right(observed, handler, subject, way, runs)
-    if make is an_async_graph:
+    if make is not an_agent_with_an_async_tool:
         assert {of.call.metadata["langgraph_node"] for of in handler.reports} == {"ask"}
 
 
@@ -526,6 +550,7 @@ V3_SUBJECTS = [
     a_lone_model,
     a_bound_model,
     a_graph,
+    a_graph_whose_node_streams,
     a_graph_that_passes_config_on,
     a_graph_with_branches,
     an_agent,
@@ -538,6 +563,7 @@ V3_SUBJECTS = [
     [
         *((make, way) for make in V3_SUBJECTS for way in V3),
         (an_async_graph, astream_events_v3),
+        (an_async_graph_whose_node_streams, astream_events_v3),
         (an_agent_with_an_async_tool, astream_events_v3),
     ],
 )
@@ -819,6 +845,23 @@ async def test_streaming_that_is_disabled_changes_the_source_alone(
     assert [of.call.source for of in handler.reports] == ["end", "stream", "end"]
     ended, streamed = said(SAID), said(SAID, source="stream")
     assert_seen(observed, handler, [ended, streamed, ended])
+
+
+@pytest.mark.parametrize("mode", ["values", "messages"])
+async def test_in_a_graph_what_comes_from_a_cache_is_reported_as_it_was_stored(
+    observed: Observed, mode: Any
+) -> None:
+    model = ScriptedChatModel(answers=[SAID], cache=InMemoryCache())
+    graph, given = _graph(_asks(model)), {**GIVEN, "answer": ""}
+    handler = observed.handler(keep=9)
+    config: RunnableConfig = {"callbacks": [handler]}
+    graph.invoke(given, config)
+
+    list(graph.stream(given, config, stream_mode=mode))
+    assert [of async for of in graph.astream(given, config, stream_mode=mode)]
+    list(graph.stream_events(given, config, version="v3"))
+
+    assert_seen(observed, handler, [said(SAID)] * 4, roots=[("LangGraph", 1)] * 4)
 
 
 @pytest.mark.parametrize("way", [invoke, ainvoke, stream, astream, astream_events_v2])
