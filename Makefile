@@ -37,7 +37,7 @@ chromium:
 	  || { echo 'The viewer is tested in Chromium. On Debian and Ubuntu: sudo apt install chromium' >&2; exit 1; }
 
 clean: ## remove the environments and whatever was built or measured
-	rm -rf .venv .venv-demo .venv-phoenix docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	rm -rf .venv .venv-bench .venv-demo .venv-phoenix .venv-storage docs/_build .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
 
 $(demo_stamp): pyproject.toml
 	$(call install,.venv-demo,-e ".[$(extras)]",$(demo_help))

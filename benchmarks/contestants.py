@@ -1,24 +1,30 @@
-"""Whom we measure ourselves against: no callback, one that does nothing, a span per token in it."""
+"""Whom we measure ourselves against: no callback, an empty one, a span per token in it, others."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from opentelemetry import trace
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     SpanExporter,
     SpanExportResult,
 )
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 
+from benchmarks import neighbours
 from langchain_logprobs import LogprobsCallbackHandler
 
 
@@ -54,7 +60,9 @@ class SpanInCallback(BaseCallbackHandler):
         self, token: object, *, chunk: Any = None, run_id: UUID, **kwargs: Any
     ) -> None:
         """Starts and ends a token's span."""
-        entry = chunk.generation_info["logprobs"]["content"][0]
+        if not (said := ((chunk.generation_info or {}).get("logprobs") or {}).get("content")):
+            return  # a role, the finish, the usage
+        entry = said[0]
         top = entry["top_logprobs"]
         _, context = self._calls[run_id]
         self._tracer.start_span(
@@ -91,35 +99,102 @@ class Discarding(SpanExporter):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """Who takes part: a callback handler, or none, and how what it started is waited for."""
+    """Who takes part.
 
-    handler: BaseCallbackHandler | None
-    finish: Callable[[], object]
+    Attributes:
+        name: Who it is.
+        handlers: The callback handlers to pass; an instrumentation adds its own to all.
+        finish: Waits until what it started is sent.
+        provider: Who makes its spans, if they are made by a provider of ours.
+    """
 
-
-def contestants(*, exporter: Callable[[], SpanExporter] = Discarding) -> dict[str, Contestant]:
-    """Everybody, each with a provider and a default `BatchSpanProcessor` of its own."""
-
-    def ours(*, sampled: bool = True, **settings: Any) -> Contestant:
-        provider = _provider(exporter, sampled=sampled)
-        handler = LogprobsCallbackHandler(
-            tracer_provider=provider, max_token_spans=None, **settings
-        )
-        return Contestant(handler, handler.flush)
-
-    naive = _provider(exporter)
-    return {
-        "no callback": Contestant(None, lambda: None),
-        "empty": Contestant(Empty(), lambda: None),
-        "ours": ours(),
-        "ours, token_spans=low": ours(token_spans="low"),
-        "ours, token_spans=none": ours(token_spans="none"),
-        "ours, not sampled": ours(sampled=False),
-        "span in callback": Contestant(SpanInCallback(naive), naive.force_flush),
-    }
+    name: str
+    handlers: list[BaseCallbackHandler]
+    finish: Callable[[], object] = lambda: None
+    provider: TracerProvider | None = None
 
 
-def _provider(exporter: Callable[[], SpanExporter], *, sampled: bool = True) -> TracerProvider:
-    provider = TracerProvider(sampler=ParentBased(ALWAYS_ON if sampled else ALWAYS_OFF))
-    provider.add_span_processor(BatchSpanProcessor(exporter()))
+PATIENCE = 240.0
+"""Seconds that a contestant waits until its spans are sent."""
+NOTHING, EMPTY, OURS, NAIVE = "no callback", "empty", "ours", "span in callback"
+METRICS_ONLY = "ours, metrics only"
+"""The trace around the calls is not sampled; metrics are recorded all the same."""
+NOT_SAMPLED = "ours, not sampled"
+"""The same without metrics: nobody wants to know anything."""
+QUICK = "ours, our exporter"
+"""With the package's own OTLP exporter."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    OURS: {},
+    "ours, token_spans=low": {"token_spans": "low"},
+    "ours, token_spans=none": {"token_spans": "none"},
+    "ours, no arrays": {"token_arrays": False},
+    "ours, content": {"capture_content": True},
+    METRICS_ONLY: {},
+    NOT_SAMPLED: {},
+}
+"""Ours, by what is set."""
+if find_spec("langchain_logprobs.exporters"):
+    SETTINGS[QUICK] = {}
+NEIGHBOURS: dict[str, Callable[[TracerProvider], None]] = {
+    "OpenInference": neighbours.openinference,
+    "OpenLLMetry": neighbours.openllmetry,
+    "genai-langchain": neighbours.genai,
+}
+LANGFUSE = "Langfuse"
+OTHERS = (*NEIGHBOURS, LANGFUSE)
+"""The instrumentations that install together; they make one span a call and keep no logprobs."""
+BASELINES = (NOTHING, EMPTY, NAIVE)
+OURSELVES = (*BASELINES, *SETTINGS)
+EVERYBODY = (*OURSELVES, *OTHERS)
+
+
+def contestant(name: str, address: str | None) -> Contestant:
+    """Sets one up, in this very process.
+
+    Args:
+        name: Whom.
+        address: Of the receiver that spans go to; without it there is no span processor.
+    """
+    exporter = None if address is None else _exporter(name, f"{address}/v1/traces")
+    if name == NOTHING:
+        return Contestant(name, [])
+    if name == EMPTY:
+        return Contestant(name, [Empty()])
+    if name == LANGFUSE:
+        handler, finish = neighbours.langfuse(provider_of(name, None), exporter or Discarding())
+        return Contestant(name, [handler], finish)
+    if name in {METRICS_ONLY, NOT_SAMPLED}:
+        _in_a_trace_that_is_not_sampled()
+    provider = provider_of(name, exporter)
+    if name == NAIVE:
+        return Contestant(name, [SpanInCallback(provider)], provider.force_flush, provider)
+    if name in NEIGHBOURS:
+        NEIGHBOURS[name](provider)
+        return Contestant(name, [], provider.force_flush)
+    meters = None if name == NOT_SAMPLED else MeterProvider([InMemoryMetricReader()])
+    ours = LogprobsCallbackHandler(
+        tracer_provider=provider, meter_provider=meters, max_token_spans=None, **SETTINGS[name]
+    )
+    return Contestant(name, [ours], lambda: ours.flush(PATIENCE), provider)
+
+
+def _exporter(name: str, endpoint: str) -> SpanExporter:
+    if name != QUICK:
+        return OTLPSpanExporter(endpoint)
+    module = import_module("langchain_logprobs.exporters.http")
+    exporter: SpanExporter = module.OTLPSpanExporter(endpoint)
+    return exporter
+
+
+def _in_a_trace_that_is_not_sampled() -> None:
+    """Everything in this process belongs to it from now on."""
+    around = trace.SpanContext(1, 1, is_remote=True, trace_flags=trace.TraceFlags(0))
+    attach(trace.set_span_in_context(trace.NonRecordingSpan(around)))
+
+
+def provider_of(name: str, exporter: SpanExporter | None) -> TracerProvider:
+    """A tracer provider with the default batch processor, named so that its spans can be told."""
+    provider = TracerProvider(resource=Resource.create({"service.name": name}))
+    if exporter is not None:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
     return provider

@@ -25,6 +25,8 @@ from benchmarks.rounds import RESULTS, Table, progress, write
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.telemetry.worker import SHARED
 
+WHO = ("ours", "span in callback")
+
 
 class Slow(SpanExporter):
     """An exporter that takes its time, and counts spans by name."""
@@ -72,8 +74,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=RESULTS / "delivery.json")
     options = parser.parse_args()
     rows = [
-        delivered(who, options.tokens, options.calls, options.milliseconds / 1e3)
-        for who in ("ours", "span in callback")
+        delivered(who, options.tokens, options.calls, options.milliseconds / 1e3) for who in WHO
     ]
     title = f"{options.tokens} tokens at full speed, {options.milliseconds:.0f} ms a batch"
     table = Table(title, rows)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.dispatch --tokens 1000 --candidates 5 --rounds 7
 
-`stream` is CPU time of the stream's own thread, a token; `end` that of the end of the call;
-`process` CPU time of the whole process, a token, until everything is handed to the exporter.
+`stream` is CPU time of the stream's own thread, a token, and `wall` the time that goes by on it;
+`end` CPU time of the end of the call; `process` CPU time of the whole process, a token, until
+everything is handed to the exporter.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ import gc
 import time
 import tracemalloc
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
+from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
-from benchmarks.contestants import Contestant, contestants
+from benchmarks.contestants import EMPTY, NAIVE, NOTHING, OURSELVES, Contestant
 from benchmarks.payloads import chunks
 from benchmarks.rounds import (
     RESULTS,
@@ -30,10 +30,10 @@ from benchmarks.rounds import (
     Table,
     added,
     interleaved,
-    progress,
     ratio,
     write,
 )
+from benchmarks.stage import Stage, staged
 
 _END = LLMResult(generations=[[ChatGenerationChunk(message=AIMessageChunk(content=""))]])
 _ASKED = {"logprobs": True, "top_logprobs": 5, "model_name": "benchmark"}
@@ -42,96 +42,107 @@ _ASKED = {"logprobs": True, "top_logprobs": 5, "model_name": "benchmark"}
 def main() -> None:
     """Measures and reports."""
     options = _options()
-    tables = [
-        table(mode, tokens, candidates, options.rounds)
-        for mode in options.modes
-        for tokens in options.tokens
-        for candidates in options.candidates
-    ]
-    tables.append(memory(max(options.tokens), options.candidates[0]))
+    with staged(OURSELVES) as stage:
+        tables = [
+            table(stage, mode, tokens, candidates, rounds=options.rounds)
+            for mode in options.modes
+            for tokens in options.tokens
+            for candidates in options.candidates
+        ]
+        tables.append(memory(stage, max(options.tokens), options.candidates[0]))
     for of in tables:
         of.print()
     write(options.json, tables)
 
 
-def table(mode: str, tokens: int, candidates: int, rounds: int) -> Table:
+def table(
+    stage: Stage,
+    mode: str,
+    tokens: int,
+    candidates: int,
+    *,
+    rounds: int,
+    names: Sequence[str] = OURSELVES,
+) -> Table:
     """The dispatch of one answer, with everybody side by side."""
-    stream = chunks(tokens, candidates)
-    measure = _sync if mode == "sync" else _async
-    taking_part = {name: partial(measure, of, stream) for name, of in contestants().items()}
     label = f"dispatch, {mode}, {tokens} tokens of {candidates} candidates"
-    found = interleaved(taking_part, rounds=rounds, label=label)
-    return Table(label, [_row(name, found) for name in found])
+    asking = stage.asking(dispatched, mode, tokens, candidates, names=names)
+    found = interleaved(asking, rounds=rounds, label=label)
+    return Table(label, [{"who": name, **compared(name, found)} for name in found])
 
 
-def memory(tokens: int, candidates: int) -> Table:
-    """What a handler keeps while an answer streams, beside the chunks, which are LangChain's."""
-    progress("memory")
-    stream = chunks(tokens, candidates)
-    rows: list[dict[str, object]] = [
-        {"who": name, "bytes kept a token": _kept(of, stream)} for name, of in contestants().items()
-    ]
-    progress("")
-    return Table(f"memory, {tokens} tokens of {candidates} candidates", rows)
-
-
-def _row(name: str, found: dict[str, dict[str, Median]]) -> dict[str, object]:
-    own, empty, naive = found[name], found["empty"], found["span in callback"]
+def compared(name: str, found: dict[str, dict[str, Median]]) -> dict[str, object]:
+    """The figures of one, and what they are of the empty callback's and of a span per token's."""
+    own, empty, naive, nothing = found[name], found[EMPTY], found[NAIVE], found[NOTHING]
     return {
-        "who": name,
         "stream us": own["stream"],
         "x empty": ratio(own, empty, "stream"),
-        "added / span in callback": added(own, naive, found["no callback"], "stream"),
+        "added / span in callback": added(own, naive, nothing, "stream"),
+        "wall us": own["wall"],
         "end ms": own["end"],
         "process us": own["process"],
-        "process / span in callback": ratio(own, naive, "process"),
+        "process added / span in callback": added(own, naive, nothing, "process"),
     }
 
 
+def memory(stage: Stage, tokens: int, candidates: int, names: Sequence[str] = OURSELVES) -> Table:
+    """What a handler keeps while an answer streams, beside the chunks, which are LangChain's."""
+    label = f"memory, {tokens} tokens of {candidates} candidates"
+    found = interleaved(stage.asking(kept, tokens, candidates, names=names), rounds=1, label=label)
+    return Table(label, [{"who": name, **found[name]} for name in found])
+
+
+def dispatched(of: Contestant, mode: str, tokens: int, candidates: int) -> Figures:
+    """What one answer costs."""
+    stream = chunks(tokens, candidates)
+    return _sync(of, stream) if mode == "sync" else asyncio.run(_streamed(of, stream))
+
+
 def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
-    manager = CallbackManager.configure(_handlers(of))
+    manager = CallbackManager.configure(of.handlers)
     gc.collect()
     process = time.process_time()
     (run,) = manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
-    start = time.thread_time()
+    begun, start = time.perf_counter(), time.thread_time()
     for chunk in stream:
         run.on_llm_new_token(chunk.text, chunk=chunk)
-    end = time.thread_time()
+    end, over = time.thread_time(), time.perf_counter()
     run.on_llm_end(_END)
     done = time.thread_time()
     of.finish()
-    return _figures(start, end, done, time.process_time() - process, len(stream))
-
-
-def _async(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
-    return asyncio.run(_streamed(of, stream))
+    process = time.process_time() - process
+    return _figures(end - start, done - end, over - begun, process, len(stream))
 
 
 async def _streamed(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
-    manager = AsyncCallbackManager.configure(_handlers(of))
+    manager = AsyncCallbackManager.configure(of.handlers)
     gc.collect()
     process = time.process_time()
     (run,) = await manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
-    start = time.thread_time()
+    begun, start = time.perf_counter(), time.thread_time()
     for chunk in stream:
         await run.on_llm_new_token(chunk.text, chunk=chunk)
-    end = time.thread_time()
+    end, over = time.thread_time(), time.perf_counter()
     await run.on_llm_end(_END)
     done = time.thread_time()
     await asyncio.to_thread(of.finish)
-    return _figures(start, end, done, time.process_time() - process, len(stream))
+    process = time.process_time() - process
+    return _figures(end - start, done - end, over - begun, process, len(stream))
 
 
-def _figures(start: float, end: float, done: float, process: float, tokens: int) -> Figures:
+def _figures(stream: float, end: float, wall: float, process: float, tokens: int) -> Figures:
     return {
-        "stream": (end - start) / tokens * 1e6,
-        "end": (done - end) * 1e3,
+        "stream": stream / tokens * 1e6,
+        "end": end * 1e3,
+        "wall": wall / tokens * 1e6,
         "process": process / tokens * 1e6,
     }
 
 
-def _kept(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> int:
-    (run,) = CallbackManager.configure(_handlers(of)).on_chat_model_start(
+def kept(of: Contestant, tokens: int, candidates: int) -> Figures:
+    """The bytes that a call holds while it streams, and at the peak, which is at its end."""
+    stream = chunks(tokens, candidates)
+    (run,) = CallbackManager.configure(of.handlers).on_chat_model_start(
         {}, [[]], invocation_params=_ASKED
     )
     texts = [chunk.text for chunk in stream]
@@ -140,15 +151,15 @@ def _kept(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> int:
     for text, chunk in zip(texts, stream, strict=True):
         run.on_llm_new_token(text, chunk=chunk)
     gc.collect()
-    kept, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    streaming, _ = tracemalloc.get_traced_memory()
     run.on_llm_end(_END)
     of.finish()
-    return kept // len(stream)
-
-
-def _handlers(of: Contestant) -> list[BaseCallbackHandler]:
-    return [] if of.handler is None else [of.handler]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {
+        "bytes kept a token": streaming // tokens,
+        "bytes a token at the peak": peak // tokens,
+    }
 
 
 def _options() -> argparse.Namespace:

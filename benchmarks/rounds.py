@@ -12,14 +12,25 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 
 Figures = Mapping[str, float]
 """What one measurement found, by name."""
 
+_BEGUN = time.monotonic()
 RESULTS = Path(__file__).parent / "results"
 """Where results go unless told otherwise; git leaves it out."""
-_PACKAGES = ("langchain-core", "langchain-openai", "opentelemetry-sdk", "langchain-logprobs")
+_PACKAGES = (
+    "langchain-core",
+    "langchain-openai",
+    "opentelemetry-sdk",
+    "langchain-logprobs",
+    "openinference-instrumentation-langchain",
+    "opentelemetry-instrumentation-langchain",
+    "opentelemetry-instrumentation-genai-langchain",
+    "langfuse",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +51,45 @@ class Table:
 
     title: str
     rows: list[dict[str, object]] = field(default_factory=list)
+    heading: str = ""
+    """Of the column whose values stand above the rows that have them; none if empty."""
 
     def print(self) -> None:
-        """Shows it in the terminal, a column for every key of its rows."""
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        cells = [columns, *([_shown(row.get(of)) for of in columns] for row in self.rows)]
-        widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
+        """Shows it in the terminal, for each heading a column for every key of its rows."""
         print(f"\n{self.title}")
-        for line in cells:
-            first, *rest = zip(line, widths, strict=True)
-            print(first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest), sep="  ")
+        for heading, rows in groupby(self.rows, lambda row: row.get(self.heading, "")):
+            if heading:
+                print(f"\n{heading}")
+            _print([{key: row[key] for key in row if key != self.heading} for row in rows])
+
+
+def _print(rows: Sequence[Mapping[str, object]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [columns, *([_shown(row.get(of)) for of in columns] for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(columns))]
+    for line in cells:
+        first, *rest = zip(line, widths, strict=True)
+        print(first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest), sep="  ")
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], Figures]], *, rounds: int, label: str
+    contestants: Mapping[str, Callable[[], Figures]],
+    *,
+    rounds: int,
+    label: str,
+    seconds: float = 60.0,
 ) -> dict[str, dict[str, Median]]:
     """The medians of every contestant, each measured once a round, in an order drawn anew.
 
-    The first round only warms up. What else the machine does hits all alike.
+    The first round only warms up. What else the machine does hits all alike. After so many seconds
+    no further round begins, once there was one that counts.
     """
+    until = time.monotonic() + seconds
     found: dict[str, list[Figures]] = {name: [] for name in contestants}
     draw = random.Random(0)
     for at in range(rounds + 1):
+        if at > 1 and time.monotonic() > until:
+            break
         progress(f"{label}: round {at} of {rounds}")
         for name in draw.sample(sorted(contestants), len(contestants)):
             figures = contestants[name]()
@@ -73,6 +101,7 @@ def interleaved(
 
 def progress(text: str) -> None:
     """Shows what is under way, on one line that the next overwrites."""
+    text = text and f"{(time.monotonic() - _BEGUN) / 60:4.1f} min  {text}"
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
     elif text:
@@ -92,8 +121,8 @@ def added(
     return (one[of].median - nothing[of].median) / more if more > 0 else None
 
 
-def write(path: Path, tables: Iterable[Table]) -> None:
-    """Writes the tables as JSON, with what they were measured on."""
+def write(path: Path, tables: Iterable[Table], **more: object) -> None:
+    """Writes the tables as JSON, with what they were measured on, and whatever else is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {
         "command": " ".join(sys.orig_argv[1:]),
@@ -101,9 +130,11 @@ def write(path: Path, tables: Iterable[Table]) -> None:
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "packages": {name: of for name in _PACKAGES if (of := _version(name))},
+        "load": os.getloadavg()[0],
         "tables": [asdict(table) for table in tables],
+        **more,
     }
-    path.write_text(json.dumps(told, indent=1) + "\n")
+    path.write_text(json.dumps(told, indent=1, default=asdict) + "\n")
     print(f"\nWritten to {path}")
 
 

@@ -79,6 +79,13 @@ def soaked(calls: int, tokens: int) -> list[dict[str, object]]:
     return rows
 
 
+def compared(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows, the last of them with how many times the memory of the first it has."""
+    first, last = (float(str(rows[at]["resident MiB"])) for at in (0, -1))
+    named = [{"who": f"{row['calls']} calls", **row} for row in rows[:-1]]
+    return [*named, {"who": "last", **rows[-1], "x first": round(last / first, 3)}]
+
+
 def _resident() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()

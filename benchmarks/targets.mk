@@ -1,16 +1,37 @@
-# Included by the Makefile, which sets PYTHON to the environment's interpreter.
-PYTHON ?= python3
+# Included by the Makefile, which makes environments.
 BENCH ?=
 SOAK ?=
+bench_stamp := .venv-bench/installed
+bench_python := .venv-bench/bin/python
 
-.PHONY: bench soak
+storage_stamp := .venv-storage/installed
 
-bench: ## Measure what it costs, side by side with others, in a few minutes
-	$(PYTHON) -m benchmarks.dispatch $(BENCH)
-	$(PYTHON) -m benchmarks.dispatch --modes sync --tokens 1000 16000 --rounds 3 \
-		--json benchmarks/results/growth.json
-	$(PYTHON) -m benchmarks.delivery
-	$(PYTHON) -m benchmarks.merging
+.PHONY: bench figures outage soak storage
 
-soak: ## A million tokens over 10,000 calls in one process: does memory stay flat?
-	$(PYTHON) -m benchmarks.soak $(SOAK)
+bench: $(bench_stamp) ## what it costs, side by side with others; some 20 minutes, BENCH=--quick takes 4
+	$(bench_python) -m benchmarks $(BENCH)
+
+soak: $(bench_stamp) ## a million tokens over 10,000 calls in one process: does memory stay flat?
+	$(bench_python) -m benchmarks.soak $(SOAK)
+
+# Half an hour, on a machine that does nothing else. TEMPO=/path/to/tempo as below.
+figures: ## measure everything, and write the figures into docs/performance.md
+	$(MAKE) bench BENCH="--json benchmarks/measured/bench.json"
+	$(MAKE) outage OUTAGE="--json benchmarks/measured/outage.json"
+	$(MAKE) storage STORAGE="--json benchmarks/measured/storage.json"
+	$(bench_python) -m benchmarks.merging --json benchmarks/measured/merging.json
+	$(bench_python) -m benchmarks.page
+
+outage: $(bench_stamp) ## nobody listens for a minute: what arrives?
+	$(bench_python) -m benchmarks.outage $(OUTAGE)
+
+# TEMPO=/path/to/tempo measures Tempo, too. Phoenix has an environment of its own: half a gigabyte.
+storage: $(bench_stamp) $(storage_stamp) .venv-phoenix/installed ## what a call takes in Phoenix's, ClickHouse's and Tempo's stores
+	.venv-storage/bin/python -m benchmarks.storage --phoenix "$(CURDIR)/.venv-phoenix/bin/phoenix" \
+	  $(if $(TEMPO),--tempo "$(TEMPO)") $(STORAGE)
+
+$(storage_stamp): pyproject.toml
+	$(call install,.venv-storage,-e ".[otlp]" "chdb>=26",)
+
+$(bench_stamp): pyproject.toml
+	$(call install,.venv-bench,-e ".[openai$(comma)otlp]" --group bench,)

@@ -9,16 +9,21 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from langfuse import get_client
+from opentelemetry import trace
+from opentelemetry.util._once import Once
 from receiver import Received, receiving
 from sybil import Sybil
-from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+from sybil.parsers.myst import PythonCodeBlockParser
+from sybil.sybil import SybilCollection
 
-from langchain_logprobs import Completion, ModelCall, TokenLogprob
+from langchain_logprobs import Completion, LogprobsCallbackHandler, ModelCall, TokenLogprob
 from langchain_logprobs.core.report import call_report
 from langchain_logprobs.local import local_model
-from langchain_logprobs.testing import token
+from langchain_logprobs.testing import ScriptedChatModel, answer, token
 
 PAGE_OF_FIELDS = "structured-output.md"
+PAGE_OF_NEIGHBOURS = "neighbours.md"
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +38,28 @@ def openai() -> Iterator[Received]:
         patch.setenv("OPENAI_API_KEY", local.api_key)
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", received.endpoint)
         yield received
+
+
+@pytest.fixture
+def langfuse() -> Iterator[None]:
+    """A receiver where Langfuse's cloud would be; what the block sets up lets token spans there."""
+    with receiving() as received, pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "LANGFUSE_BASE_URL": received.endpoint,
+            "LANGFUSE_PUBLIC_KEY": "pk-lf-none",
+            "LANGFUSE_SECRET_KEY": "sk-lf-none",
+        }.items():
+            patch.setenv(name, value)
+        # It sets a global tracer provider, which can be done once and is not for other tests.
+        patch.setattr(trace, "_TRACER_PROVIDER", None)
+        patch.setattr(trace, "_TRACER_PROVIDER_SET_ONCE", Once())
+        yield
+        model = ScriptedChatModel(answers=[answer("a", "b")])
+        handler = LogprobsCallbackHandler(raise_errors=True)
+        model.invoke("", {"callbacks": [handler]})
+        assert handler.flush()
+        get_client().shutdown()
+    assert len(received.spans("token")) == 2
 
 
 def _fields(namespace: dict[str, Any]) -> None:
@@ -52,9 +79,14 @@ def _call(text: str, *tokens: str | TokenLogprob) -> ModelCall:
     )
 
 
-_PARSERS = [PythonCodeBlockParser(), SkipParser()]
+# None that could leave a block out.
+_PARSERS = [PythonCodeBlockParser()]
 _of_fields = Sybil(parsers=_PARSERS, patterns=[PAGE_OF_FIELDS], setup=_fields)
+_of_neighbours = Sybil(parsers=_PARSERS, patterns=[PAGE_OF_NEIGHBOURS], fixtures=["langfuse"])
 _of_others = Sybil(
-    parsers=_PARSERS, patterns=["*.md"], excludes=[PAGE_OF_FIELDS], fixtures=["openai"]
+    parsers=_PARSERS,
+    patterns=["*.md"],
+    excludes=[PAGE_OF_FIELDS, PAGE_OF_NEIGHBOURS],
+    fixtures=["openai"],
 )
-pytest_collect_file = (_of_fields + _of_others).pytest()
+pytest_collect_file = SybilCollection([_of_fields, _of_neighbours, _of_others]).pytest()

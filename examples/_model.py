@@ -15,20 +15,27 @@ from langchain_logprobs import with_logprobs
 from langchain_logprobs.local import LocalModel, local_model
 
 
-@contextmanager
-def chosen_model(
-    usage: str | None, stop: tuple[str, ...] | None = ("\n", "Q:")
-) -> Iterator[BaseChatModel]:
-    """The chat model to ask, with logprobs turned on; a local one runs while the context does.
-
-    The local model was never taught when to stop: `stop` says it, or a JSON schema does.
-    """
+def options(usage: str | None) -> argparse.ArgumentParser:
+    """What can be given on the command line: which model to ask."""
     parser = argparse.ArgumentParser(
         description=usage, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--base-url", help="of an OpenAI-compatible API")
     parser.add_argument("--model", default="gpt-4o-mini", help="its name there")
-    given = parser.parse_args()
+    return parser
+
+
+@contextmanager
+def chosen_model(
+    usage: str | None,
+    stop: tuple[str, ...] | None = ("\n", "Q:"),
+    given: argparse.Namespace | None = None,
+) -> Iterator[BaseChatModel]:
+    """The chat model to ask, with logprobs turned on; a local one runs while the context does.
+
+    The local model was never taught when to stop: `stop` says it, or a JSON schema does.
+    """
+    given = given or options(usage).parse_args()
     key = os.environ.get("OPENAI_API_KEY")
     if given.base_url or key:
         yield with_logprobs(

@@ -9,7 +9,6 @@ model.invoke("...", config={"callbacks": [LogprobsCallbackHandler()]})
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         Candidate,
         Completion,
         ModelCall,
+        Run,
         RunTree,
         TokenLogprob,
     )
@@ -43,12 +43,13 @@ if TYPE_CHECKING:
     from langchain_logprobs.instrumentation import instrument, uninstrument
     from langchain_logprobs.providers import LogprobsUnsupportedError, with_logprobs
     from langchain_logprobs.settings import Settings, SettingsError
+    from langchain_logprobs.store.writer import Store
     from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 
 _HOMES = {
     "collect": ("get_logprobs_callback",),
     "core.confidence": ("Confidence", "TokenMeasures", "confidence_of", "measure"),
-    "core.model": ("Candidate", "Completion", "ModelCall", "RunTree", "TokenLogprob"),
+    "core.model": ("Candidate", "Completion", "ModelCall", "Run", "RunTree", "TokenLogprob"),
     "core.processors": ("keep_lowest", "redact", "sample"),
     "core.report": (
         "CallReport",
@@ -65,6 +66,7 @@ _HOMES = {
     "instrumentation": ("instrument", "uninstrument"),
     "providers": ("LogprobsUnsupportedError", "with_logprobs"),
     "settings": ("Settings", "SettingsError"),
+    "store.writer": ("Store",),
     "telemetry.sink": ("OpenTelemetrySink",),
 }
 """Which module each public name lives in: it is imported when first asked for.
@@ -88,6 +90,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "SequenceConfidence",
     "ModelCall",
     "RunTree",
+    "Run",
     "Completion",
     "TokenLogprob",
     "Candidate",
@@ -101,6 +104,7 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
     "Shape",
     "CallWatcher",
     "OpenTelemetrySink",
+    "Store",
     "keep_lowest",
     "redact",
     "sample",
@@ -110,6 +114,8 @@ __all__ = [  # noqa: RUF022 - in the order in which a reader meets them
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - half of what importing this takes
+
         return version("langchain-logprobs")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

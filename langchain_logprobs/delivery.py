@@ -6,46 +6,31 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.model import RunTree, TokenLogprob
+from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
     Report,
     Sink,
     TreeReport,
-    Unavailable,
     through,
 )
 from langchain_logprobs.core.shapes import Shape
 from langchain_logprobs.settings import Settings
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import metrics_of
+from langchain_logprobs.telemetry.sink import OpenTelemetrySink
+from langchain_logprobs.telemetry.spans import Options
 
 _LOG = logging.getLogger("langchain_logprobs")
-_WAYS_OUT: Mapping[Unavailable, str] = {
-    "not_sent": "it was asked for logprobs and none came. Not every model and endpoint has them; "
-    "reasoning models, some gateways and some LangChain packages drop them without a word. "
-    "with_logprobs(model) asks in its provider's words, mends its package where it can, and says "
-    "so where it cannot",
-    "dropped_by_langchain": "its LangChain package drops the logprobs on this way of calling. "
-    "with_logprobs(model) turns on the patch that keeps them, as "
-    "langchain_logprobs.patches.openai_responses.apply() does for OpenAI's Responses API, and "
-    "langchain_logprobs.patches.ollama_v3.apply() for Ollama under stream_events(version='v3'). If "
-    "the patch is on, the model sent none",
-    "unreadable": "what it sent as logprobs has a shape that no reader knows. Pass one in "
-    "`shapes=`, or report the payload",
-    "choices_interleaved": "LangChain streams its n > 1 answers as one. Use invoke(), or n=1",
-    "incomplete": "its answer comes from a cache, where LangChain's v3 protocol has put it with "
-    "the logprobs of its last tokens alone. Clear that cache, and keep v3's answers out of it: "
-    "cache=False",
-}
-"""What to tell who asked for logprobs and got none that can be used."""
 _Result = TypeVar("_Result")
 _MOST_SAID = 1000
 """Different warnings remembered, so as to say each once."""
@@ -74,6 +59,37 @@ class CallWatcher(Protocol):
         """The process is a child now: what is under way belongs to its parent."""
 
 
+def default_sinks(
+    settings: Settings,
+    tracer_provider: TracerProvider | None,
+    meter_provider: MeterProvider | None,
+) -> list[Sink]:
+    """Where reports go unless somebody says where: OpenTelemetry, and the store asked for.
+
+    Raises:
+        StoreError: The `store` asked for cannot be one.
+    """
+    telemetry = OpenTelemetrySink(
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        options=Options(
+            token_spans=settings.token_spans,
+            max_token_spans=settings.max_token_spans,
+            token_arrays=settings.token_arrays,
+            capture_content=settings.capture_content,
+            metric_attributes=settings.metric_attributes,
+            metric_fields=settings.metric_fields,
+            max_pending_spans=settings.max_pending_spans,
+            openinference=settings.openinference,
+        ),
+    )
+    if settings.store is None:
+        return [telemetry]
+    from langchain_logprobs.store import store_at  # noqa: PLC0415 - for who asks for one
+
+    return [telemetry, store_at(settings.store)]
+
+
 class Delivery:
     """Hands reports on, and keeps every error from the application.
 
@@ -99,6 +115,7 @@ class Delivery:
         self.reports: deque[CallReport] = deque(maxlen=settings.keep)
         self.trees: deque[TreeReport] = deque(maxlen=settings.keep)
         self._raise_errors = settings.raise_errors
+        processors = tuple(processors)
         self._process = through(*processors)
         self._sinks = tuple(sinks)
         others: Iterable[object] = self._sinks
@@ -106,6 +123,7 @@ class Delivery:
         self._on_report = on_report
         self._on_low_confidence = on_low_confidence
         self._meter_provider = meter_provider
+        self._wants_all = bool(settings.keep or processors or on_report or on_low_confidence)
         self._said: dict[tuple[object, ...], object] = {}
 
     def run_started(self, run_id: UUID) -> None:
@@ -118,21 +136,25 @@ class Delivery:
         for watcher in self._watchers:
             self.guard("sink", watcher.call_started, run_id, inside)
 
-    def call_forgotten(self, run_id: UUID) -> None:
-        """Tells the watchers of a call that is done with."""
-        for watcher in self._watchers:
-            self.guard("sink", watcher.call_finished, run_id)
+    def wants(self, run_id: UUID) -> bool:
+        """Whether anybody has a use for the report of a call that has just been started."""
+        return self._wants_all or any(self._sink_wants(sink, run_id) for sink in self._sinks)
+
+    def _sink_wants(self, sink: Sink, run_id: UUID) -> bool:
+        wants = getattr(sink, "wants", None)
+        return not callable(wants) or self.guard("sink", wants, run_id) is not False
 
     def call(self, report: CallReport, *, requested: bool) -> None:
         """Hands on the report of a call."""
         reason = report.unavailable
-        if requested and reason is not None and reason in _WAYS_OUT:
+        if requested and reason is not None and (known := REASONS[reason]).warns:
             self._say_once(
                 ("unavailable", report.call.model, reason),
-                "No confidence for model %r (%s): %s.",
+                "No confidence for model %r (%s): %s. The way out: %s.",
                 report.call.model,
                 reason,
-                _WAYS_OUT[reason],
+                known.told,
+                known.way_out,
             )
         processed = self._processed(report)
         if isinstance(processed, CallReport):
@@ -142,7 +164,12 @@ class Delivery:
                 self.guard("on_report", self._on_report, processed)
             if self._on_low_confidence is not None and (processed.low or processed.low_fields):
                 self.guard("on_low_confidence", self._on_low_confidence, processed)
-        self.call_forgotten(report.call.run_id)
+        self.call_finished(report.call.run_id)
+
+    def call_finished(self, run_id: UUID) -> None:
+        """Tells the watchers that a call is done with."""
+        for watcher in self._watchers:
+            self.guard("sink", watcher.call_finished, run_id)
 
     def tree(self, tree: RunTree, report: TreeReport | None) -> None:
         """Hands on the report of a root run; `None` for one that called no model."""
@@ -150,10 +177,10 @@ class Delivery:
         if isinstance(processed, TreeReport):
             self.trees.append(processed)
             self._write(processed)
-        self.tree_forgotten(tree.root_run_id, tree.ended_ns)
+        self.tree_finished(tree.root_run_id, tree.ended_ns)
 
-    def tree_forgotten(self, root_run_id: UUID, ended_ns: int) -> None:
-        """Tells the watchers of a root run that is done with."""
+    def tree_finished(self, root_run_id: UUID, ended_ns: int) -> None:
+        """Tells the watchers that a root run is done with."""
         for watcher in self._watchers:
             self.guard("sink", watcher.tree_finished, root_run_id, ended_ns)
 

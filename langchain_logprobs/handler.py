@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NoReturn, Self, Unpack
@@ -14,7 +13,7 @@ from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
 from langchain_logprobs.core.finish import event_tokens, finish_guarded
-from langchain_logprobs.core.model import Outcome, TokenLogprob
+from langchain_logprobs.core.model import Outcome, RunKind, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
@@ -24,18 +23,17 @@ from langchain_logprobs.core.report import (
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
-from langchain_logprobs.core.start import open_call, run_name
-from langchain_logprobs.delivery import Delivery
+from langchain_logprobs.core.start import open_call, run_kind, run_name
+from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
+from langchain_logprobs.outcome import error_kind, outcome_of
 from langchain_logprobs.settings import (
     Settings,
     SettingsArguments,
     checked_labels,
     checked_thresholds,
 )
-from langchain_logprobs.telemetry.sink import OpenTelemetrySink
-from langchain_logprobs.telemetry.spans import Options
-from langchain_logprobs.telemetry.worker import SHARED
+from langchain_logprobs.telemetry.worker import SHARED, flush_at_exit
 
 _FOREVER_NS = 2**63
 _CHUNKS_WITHOUT_TOKENS = 64
@@ -100,14 +98,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self.settings = Settings.from_environment(**settings)
         self.raise_error = self.settings.raise_errors
         if sinks is None:
-            sinks = [
-                OpenTelemetrySink(
-                    tracer_provider=tracer_provider,
-                    meter_provider=meter_provider,
-                    options=_options(self.settings),
-                ),
-                *_stores(self.settings.store),
-            ]
+            sinks = default_sinks(self.settings, tracer_provider, meter_provider)
         sinks = list(sinks)
         self._delivery = Delivery(
             self.settings,
@@ -120,7 +111,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self._capture = Capture(
             max_open_calls=self.settings.max_open_calls, max_tokens=self.settings.max_tokens
         )
-        self._open_calls = self._capture.calls
+        self._events = self._capture.events
         self._max_tokens = self.settings.max_tokens
         self._max_events = self._max_tokens + _CHUNKS_WITHOUT_TOKENS
         self._shapes = (*map(self._delivery.guarded_shape, shapes), *SHAPES)
@@ -209,23 +200,23 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         *,
         chunk: Any = None,
         run_id: UUID,
+        parent_run_id: UUID | None = None,  # noqa: ARG002 - named, it costs less than in `kwargs`
+        tags: list[str] | None = None,  # noqa: ARG002 - the same
         logprobs: object = None,
         log_probs: object = None,
         **kwargs: Any,  # noqa: ARG002 - not even deleted: this is run for every token
     ) -> None:
         """Notes what it is handed, by reference; reads nothing and decides nothing."""
-        call = self._open_calls.get(run_id)
-        if call is None:  # late: the call was reported already
+        events = self._events.get(run_id.int)
+        if events is None:  # late, the call was reported already; or nobody wants its tokens
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
-        events = call.events
         if len(events) < self._max_events:
             events.append(event)
         else:
-            call.overflow += len(self._tokens(event))
+            self._guard(self._pass_over, run_id, event)
         if self._on_token is not None:
-            for read in self._tokens(event):
-                self._delivery.guard("on_token", self._on_token, read, run_id)
+            self._guard(self._tell_tokens, self._on_token, run_id, event)
 
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: object, *, run_id: UUID, **kwargs: Any
@@ -255,21 +246,21 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Notes a run that calls may be inside."""
         del inputs
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "chain", serialized, run_id, kwargs)
 
     def on_tool_start(
         self, serialized: dict[str, Any], input_str: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Notes a run that calls may be inside."""
         del input_str
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "tool", serialized, run_id, kwargs)
 
     def on_retriever_start(
         self, serialized: dict[str, Any], query: str, *, run_id: UUID, **kwargs: Any
     ) -> None:
         """Notes a run that calls may be inside."""
         del query
-        self._guard(self._start_run, serialized, run_id, kwargs)
+        self._guard(self._start_run, "retriever", serialized, run_id, kwargs)
 
     def on_chain_end(self, outputs: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Closes a run, and the calls in it that nothing has ended."""
@@ -303,9 +294,6 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     # What they come to
 
-    def _tokens(self, event: Event) -> tuple[TokenLogprob, ...]:
-        return self._delivery.guard("handler", event_tokens, event, self._shapes) or ()
-
     def _guard(self, method: Callable[..., None], *args: object) -> None:
         self._delivery.guard("handler", method, *args)
 
@@ -318,35 +306,66 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         if not self._is_looked_after:
             SHARED.look_after(self)
+            flush_at_exit()
             self._is_looked_after = True
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
-            self._add(self._report(old, "abandoned"))
+            self._finish_call(old, "abandoned")
         self._delivery.call_started(run_id, call.inside)
-        if run_id not in self._open_calls:  # another thread has just ended the run around it
-            self._delivery.call_forgotten(run_id)
+        if self._on_token is not None or self._delivery.wants(run_id):
+            self._capture.listen(run_id)
+        else:
+            call.wanted = False
+        if self._capture.call(run_id) is None:  # another thread has just ended the run around it
+            self._delivery.call_finished(run_id)
+
+    def _pass_over(self, run_id: UUID, event: Event) -> None:
+        call = self._capture.call(run_id)
+        if call is not None:
+            call.overflow += len(event_tokens(event, self._shapes))
+
+    def _tell_tokens(
+        self, told: Callable[[TokenLogprob, UUID], object], run_id: UUID, event: Event
+    ) -> None:
+        for read in event_tokens(event, self._shapes):
+            self._delivery.guard("on_token", told, read, run_id)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_id)
         if call is not None:
-            self._add(self._report(call, _outcome(error), error, response))
+            self._finish_call(call, outcome_of(error), error, response)
+
+    def _finish_call(
+        self,
+        call: OpenCall,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        response: Any = None,
+    ) -> None:
+        for report in self._reports([call], outcome, error, response):
+            self._add(report)
 
     def _add(self, report: CallReport) -> None:
         """Has its tree know of a report."""
         call = report.call
         if not self._capture.add_report(report) and call.root_name is not None:
             # Another thread has ended the tree meanwhile: nothing else would end the root's span.
-            self._delivery.tree_forgotten(call.root_run_id, call.ended_ns)
+            self._delivery.tree_finished(call.root_run_id, call.ended_ns)
 
     def _start_run(
-        self, serialized: Mapping[str, Any] | None, run_id: UUID, told: Mapping[str, Any]
+        self,
+        told_as: RunKind,
+        serialized: Mapping[str, Any] | None,
+        run_id: UUID,
+        told: Mapping[str, Any],
     ) -> None:
         parent, name = told.get("parent_run_id"), run_name(serialized or {}, told)
-        self._capture.start_run(run_id, parent, name, self._clock())
+        kind = run_kind(told_as, told)
+        self._capture.start_run(run_id, parent, name, self._clock(), kind)
         self._delivery.run_started(run_id)
 
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:
-        outcome, kind = _outcome(error), _kind(error)
+        outcome, kind = outcome_of(error), error_kind(error)
         ended = self._capture.end_run(run_id, outcome, kind, self._clock())
         # A chain's stream that is left early ends well, and tells the model's run only afterwards.
         self._close(ended, "cancelled" if error is None else outcome, error)
@@ -356,7 +375,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._close(ended, "abandoned")
 
     def _close(self, ended: Ended, outcome: Outcome, error: BaseException | None = None) -> None:
-        reports = [self._report(call, outcome, error) for call in ended.calls]
+        reports = self._reports(ended.calls, outcome, error)
         if ended.tree is None:
             for report in reports:
                 self._add(report)
@@ -366,19 +385,35 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         tree = tree_report(ended.tree, calls, low_token=low_token, omitted=ended.omitted)
         self._delivery.tree(ended.tree, tree if calls else None)
 
+    def _reports(
+        self,
+        calls: Iterable[OpenCall],
+        outcome: Outcome,
+        error: BaseException | None,
+        response: Any = None,
+    ) -> list[CallReport]:
+        """The reports of those calls that anybody wants to know of, handed on."""
+        reports = []
+        for call in calls:
+            if call.wanted:
+                reports.append(self._report(call, outcome, error, response))
+            else:
+                self._delivery.call_finished(call.run_id)
+        return reports
+
     def _report(
         self,
         call: OpenCall,
         outcome: Outcome,
-        error: BaseException | None = None,
-        response: Any = None,
+        error: BaseException | None,
+        response: Any,
     ) -> CallReport:
         finished, unavailable = finish_guarded(
             call,
             self._delivery.guard,
             outcome=outcome,
             ended_ns=self._clock(),
-            error=_kind(error),
+            error=error_kind(error),
             response=response,
             shapes=self._shapes,
             max_tokens=self._max_tokens,
@@ -394,35 +429,3 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         )
         self._delivery.call(report, requested=call.requested)
         return report
-
-
-def _stores(path: str | None) -> list[Sink]:
-    if path is None:
-        return []
-    from langchain_logprobs.store import store_at  # noqa: PLC0415 - for who asks for one
-
-    return [store_at(path)]
-
-
-def _outcome(error: BaseException | None) -> Outcome:
-    if error is None:
-        return "ok"
-    stopped = (GeneratorExit, asyncio.CancelledError, KeyboardInterrupt)
-    return "cancelled" if isinstance(error, stopped) else "error"
-
-
-def _kind(error: BaseException | None) -> str | None:
-    return None if error is None else type(error).__qualname__
-
-
-def _options(settings: Settings) -> Options:
-    return Options(
-        token_spans=settings.token_spans,
-        max_token_spans=settings.max_token_spans,
-        token_arrays=settings.token_arrays,
-        capture_content=settings.capture_content,
-        metric_attributes=settings.metric_attributes,
-        metric_fields=settings.metric_fields,
-        max_pending_spans=settings.max_pending_spans,
-        openinference=settings.openinference,
-    )

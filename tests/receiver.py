@@ -56,7 +56,7 @@ class Received:
 
 
 @contextmanager
-def receiving(delay: float = 0.0) -> Iterator[Received]:
+def receiving(delay: float = 0.0, port: int = 0) -> Iterator[Received]:
     """A receiver that takes `delay` seconds for each request, until the context ends."""
     received = Received(delay=delay)
 
@@ -65,7 +65,7 @@ def receiving(delay: float = 0.0) -> Iterator[Received]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            message = REQUESTS[self.path]()
+            message = next(of for path, of in REQUESTS.items() if self.path.endswith(path))()
             message.ParseFromString(body)
             time.sleep(received.delay)
             received.bodies.append(body)
@@ -77,7 +77,7 @@ def receiving(delay: float = 0.0) -> Iterator[Received]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     received.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -9,22 +9,33 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import create_server
+from typing import get_args
 from uuid import uuid4
 
+import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from stored import SECOND, a_report
+from typer.main import get_command
 
 from langchain_logprobs.cli import compare as compare_module
 from langchain_logprobs.cli import dashboards as dashboards_module
 from langchain_logprobs.cli import doctor
+from langchain_logprobs.cli import exporter as exporter_module
 from langchain_logprobs.cli.app import app, run
 from langchain_logprobs.cli.options import Failure, when_ns
-from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.reasons import REASONS
+from langchain_logprobs.core.report import CallReport, Unavailable
 from langchain_logprobs.local import LocalModel
 from langchain_logprobs.store import Store, StoredRuns
 from langchain_logprobs.testing import token
@@ -78,7 +89,7 @@ def reports(store: Path) -> list[CallReport]:
 
 def commands() -> list[list[str]]:
     found = []
-    for name, command in app.commands.items():
+    for name, command in get_command(app).commands.items():
         inner = getattr(command, "commands", None)
         found += [[name, of] for of in inner] if inner else [[name]]
     return found
@@ -110,8 +121,8 @@ def test_it_starts_without_langchain_opentelemetry_scipy_or_a_web_server(command
     code = (
         "import sys\nfrom langchain_logprobs.cli.__main__ import main\n"
         f"sys.argv[1:] = {command.split()!r}\ntry: main()\nexcept SystemExit: pass\n"
-        "print('loaded', sorted({of.partition('.')[0] for of in sys.modules} & "
-        "{'langchain_core', 'opentelemetry', 'scipy', 'starlette', 'uvicorn', 'pydantic'}))"
+        "print('loaded', sorted(set(sys.modules) & {'langchain_core', 'opentelemetry', 'scipy', "
+        "'starlette', 'uvicorn', 'pydantic', 'rich.console', 'rich.markdown'}))"
     )
 
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -136,7 +147,7 @@ def test_runs_reads_the_store_without_langchain_or_opentelemetry(reports: list[C
 @pytest.mark.parametrize(
     ("missing", "extra", "command"),
     [
-        ("click", "cli", "runs"),
+        ("typer", "cli", "runs"),
         ("rich", "cli", "runs"),
         ("starlette", "viewer", "view"),
         ("uvicorn", "viewer", "view"),
@@ -470,7 +481,7 @@ def test_the_doctor_tells_which_model_sends_nothing_and_what_to_do(
         ("problem", "mute: 0 of the last 1 runs have them"),
         ("good", "small: 4 of the last 4 runs have them"),
     ]
-    assert "--base-url" in found[1]["way_out"]
+    assert REASONS["not_sent"].way_out in found[1]["way_out"]
     assert "✗" in cli("doctor")[1]
 
 
@@ -481,12 +492,33 @@ def test_the_doctor_without_a_store_has_no_problem_with_that(cli: Run) -> None:
     assert "There is no store at" in out
 
 
-def test_the_doctor_has_a_way_out_for_every_reason() -> None:
-    from typing import get_args  # noqa: PLC0415
+def test_there_is_a_way_out_for_every_reason() -> None:
+    assert set(REASONS) == set(get_args(Unavailable))
+    assert all(of.told and of.way_out for of in REASONS.values())
 
-    from langchain_logprobs.core.report import Unavailable  # noqa: PLC0415
 
-    assert set(doctor.WAYS_OUT) == set(get_args(Unavailable))
+class Collector(TraceServiceServicer):
+    """Takes spans over gRPC."""
+
+    def Export(  # noqa: N802 - as the service has it
+        self, request: object, context: object
+    ) -> ExportTraceServiceResponse:
+        del request, context
+        return ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def collector() -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_TraceServiceServicer_to_server(Collector(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+HTTP = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 
 
 @pytest.mark.parametrize(
@@ -495,20 +527,48 @@ def test_the_doctor_has_a_way_out_for_every_reason() -> None:
         ({}, "note", "names none"),
         ({"OTEL_SDK_DISABLED": "true"}, "problem", "nothing is sent"),
         ({"OTEL_TRACES_EXPORTER": "console"}, "note", "cannot be tried"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}"}, "good", "answers (200)"),
-        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{url}/nope"}, "problem", "answers 404"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}, "problem", "does not answer"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318"}, "problem", "no http(s) URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}", **HTTP}, "good", "took a request without spans"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{url}/nope", **HTTP}, "problem", "code: 404"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **HTTP}, "problem", "refused"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318", **HTTP}, "problem", "no http(s) URL"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}", **GRPC}, "good", "spans, over grpc"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **GRPC}, "problem", "UNAVAILABLE"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{url}", **GRPC}, "problem", "took no request over grpc"),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}", "OTEL_TRACES_EXPORTER": "otlp_proto_grpc"},
+            "good",
+            "spans, over grpc",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "carrier pigeon"},
+            "problem",
+            "'carrier pigeon' is no OTLP protocol",
+        ),
     ],
 )
 def test_the_doctor_asks_the_exporter(
-    receiver: str, environment: dict[str, str], verdict: str, told: str
+    receiver: str, collector: str, environment: dict[str, str], verdict: str, told: str
 ) -> None:
-    given = {name: of.format(url=receiver) for name, of in environment.items()}
+    given = {name: of.format(url=receiver, grpc=collector) for name, of in environment.items()}
     last = list(doctor.exporter(given))[-1]
 
     assert last.verdict == verdict
     assert told in last.told
+
+
+def test_the_doctor_says_which_protocol_it_tries_where_none_is_set(receiver: str) -> None:
+    told = list(doctor.exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": receiver}))
+
+    assert [of.verdict for of in told] == ["note", "good"]
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL is not set: http/protobuf is tried" in told[0].told
+
+
+def test_the_doctor_says_which_exporter_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter_module, "installed_version", lambda _: None)
+    [told] = doctor.exporter({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", **GRPC})
+
+    assert told.verdict == "problem"
+    assert told.way_out == "pip install opentelemetry-exporter-otlp-proto-grpc"
 
 
 def test_the_doctor_asks_the_provider(receiver: str) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import gzip
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from conftest import Observed
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.tracers import LangChainTracer
 from langsmith import Client
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
@@ -35,10 +40,46 @@ class Posted:
 
     url: str = ""
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
+    multipart: list[tuple[bytes, bytes]] = field(default_factory=list)
 
-    def all(self) -> bytes:
-        """Every body, one after another."""
-        return b"\n".join(body for _, body in self.bodies)
+    def spans(self) -> list[Any]:
+        """Every span that came by OTLP."""
+        messages = [
+            ExportTraceServiceRequest.FromString(body)
+            for path, body in self.bodies
+            if path.endswith("/v1/traces")
+        ]
+        return [
+            span
+            for message in messages
+            for resource in message.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+    def scores(self) -> list[Any]:
+        """Langfuse's scores, in order."""
+        bodies = [json.loads(body) for path, body in self.bodies if path.endswith("/scores")]
+        return [score for body in bodies for score in body]
+
+    def parts(self, name: str) -> list[Any]:
+        """The JSON parts of multipart bodies whose name begins so, and has only one dot."""
+        return [
+            json.loads(part.get_payload())
+            for content_type, body in self.multipart
+            for part in message_from_bytes(b"Content-Type: %b\n\n%b" % (content_type, body)).walk()
+            if (of := str(part.get_param("name", header="Content-Disposition"))).startswith(name)
+            and of.count(".") == 1
+        ]
+
+
+def _unzstd(body: bytes) -> bytes:
+    from zstandard import ZstdDecompressor  # noqa: PLC0415
+
+    return ZstdDecompressor().decompressobj().decompress(body)
+
+
+DECODERS = {"gzip": gzip.decompress, "zstd": _unzstd}
 
 
 @contextmanager
@@ -48,13 +89,12 @@ def accepting() -> Iterator[Posted]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self._body()
-            match self.headers.get("Content-Encoding"):
-                case "gzip":
-                    body = gzip.decompress(body)
-                case "zstd":
-                    body = _unzstd(body)
+            encoding = self.headers.get("Content-Encoding", "")
+            body = DECODERS.get(encoding, bytes)(self._body())
             posted.bodies.append((self.path, body))
+            content_type = self.headers.get("Content-Type", "")
+            if content_type.startswith("multipart/"):
+                posted.multipart.append((content_type.encode(), body))
             self._say({}, 202)
 
         def _body(self) -> bytes:
@@ -95,10 +135,13 @@ def accepting() -> Iterator[Posted]:
         server.server_close()
 
 
-def _unzstd(body: bytes) -> bytes:
-    from zstandard import ZstdDecompressor  # noqa: PLC0415
-
-    return ZstdDecompressor().decompressobj().decompress(body)
+def until_posted(posted: Posted, name: str) -> None:
+    """Waits for a part of that name."""
+    for _ in range(500):
+        if posted.parts(name):
+            return
+        time.sleep(0.02)
+    pytest.fail("not within 10 s")
 
 
 def a_logger_provider() -> tuple[LoggerProvider, InMemoryLogRecordExporter]:
@@ -170,28 +213,52 @@ def test_an_emitter_that_fails_takes_nothing_else_with_it(observed: Observed) ->
     assert observed.total("langchain_logprobs.errors", where="sink") == 1
 
 
-def test_langfuse_gets_a_numeric_score_on_the_observation(observed: Observed) -> None:
+@contextmanager
+def langfuse_at(url: str, provider: TracerProvider) -> Iterator[tuple[Any, str]]:
+    """A real client of Langfuse, and its public key, by which Langfuse finds it again."""
     from langfuse import Langfuse  # noqa: PLC0415
 
-    with accepting() as posted:
-        client = Langfuse(
-            public_key="pk-lf-none",
-            secret_key="sk-lf-none",
-            base_url=posted.url,
-            tracer_provider=TracerProvider(),
-        )
-        handler = observed.handler(emitters=[langfuse_scores(client)], keep=1)
-        MODEL.invoke("", {"callbacks": [handler]})
-        client.flush()
-        client.shutdown()
+    key = f"pk-lf-{uuid4()}"
+    client = Langfuse(public_key=key, secret_key="none", base_url=url, tracer_provider=provider)
+    yield client, key
+    client.flush()
+    client.shutdown()
 
-    (llm,) = observed.spans("chat")
-    (scores,) = (json.loads(body) for path, body in posted.bodies if path.endswith("/scores"))
-    (score,) = scores
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+def test_langfuse_gets_a_numeric_score_on_its_observation_of_the_call(
+    observed: Observed, first: str
+) -> None:
+    from langfuse.langchain import CallbackHandler  # noqa: PLC0415
+
+    with accepting() as posted, langfuse_at(posted.url, observed.tracer_provider) as (client, key):
+        handler = observed.handler(emitters=[langfuse_scores(client)])
+        MODEL.invoke("", {"callbacks": [handler]})  # from here on, spans are watched
+        handlers = [handler, CallbackHandler(public_key=key)]
+        chain = MODEL | StrOutputParser()
+        chain.invoke("", {"callbacks": handlers if first == "ours" else handlers[::-1]})
+        assert handler.flush()
+
+    (generation,) = (of for of in posted.spans() if of.name == "ScriptedChatModel")
+    kind = {of.key: of.value.string_value for of in generation.attributes}
+    assert kind["langfuse.observation.type"] == "generation"
+    score = posted.scores()[-1]
+    assert score["observationId"] == generation.span_id.hex()
+    assert score["traceId"] == generation.trace_id.hex()
     assert score["value"] == CONFIDENCE
     assert score["name"] == "logprob.confidence"
     assert score["dataType"] == "NUMERIC"
     assert score["comment"] == "ok"
+
+
+def test_langfuse_scores_our_own_span_where_it_traces_no_call_itself(observed: Observed) -> None:
+    with accepting() as posted, langfuse_at(posted.url, TracerProvider()) as (client, _):
+        handler = observed.handler(emitters=[langfuse_scores(client)])
+        MODEL.invoke("", {"callbacks": [handler]})
+
+    (llm,) = observed.spans("chat")
+    (score,) = posted.scores()
+    assert score["value"] == CONFIDENCE
     assert score["traceId"] == f"{llm.context.trace_id:032x}"
     assert score["observationId"] == f"{llm.context.span_id:016x}"
 
@@ -208,27 +275,42 @@ def test_langfuse_gets_no_score_of_what_is_not_sampled(unsampled: Observed) -> N
     assert handler.is_idle()
 
 
-def test_langsmith_gets_feedback_on_the_run(
+def test_langsmith_gets_feedback_on_its_own_run_of_the_call(
     observed: Observed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with accepting() as posted:
         monkeypatch.setenv("LANGSMITH_ENDPOINT", posted.url)
         monkeypatch.setenv("LANGSMITH_API_KEY", "none")
         client = Client(api_url=posted.url, api_key="none")
-        handler = observed.handler(
-            emitters=[langsmith_feedback(client, session_id=PROJECT)], keep=1
-        )
-        MODEL.invoke("", {"callbacks": [handler]})
+        tracer = LangChainTracer(client=client, project_name="quiz")
+        handler = observed.handler(emitters=[langsmith_feedback(client, session_id=PROJECT)])
+        (MODEL | StrOutputParser()).invoke("", {"callbacks": [tracer, handler]})
         client.flush()
         client.close()
 
-    assert handler.last is not None
-    run_id = str(handler.last.call.run_id)
-    body = posted.all()
-    assert body.count(b'"key":"logprob.confidence"') == 1
-    start = body.index(b'{"', max(0, body.index(b'"key":"logprob.confidence"') - 400))
-    feedback, _ = json.JSONDecoder().raw_decode(body[start:].decode())
-    assert feedback["run_id"] == feedback["trace_id"] == run_id
+    runs = posted.parts("post.")
+    (call,) = (of for of in runs if of["run_type"] == "llm")
+    (root,) = (of for of in runs if of.get("parent_run_id") is None)
+    (feedback,) = posted.parts("feedback.")
+    assert feedback["run_id"] == call["id"]
+    assert feedback["trace_id"] == call["trace_id"] == root["id"] != call["id"]
+    assert feedback["key"] == "logprob.confidence"
     assert feedback["session_id"] == str(PROJECT)
     assert feedback["score"] == 0.7408  # LangSmith's client rounds
     assert feedback["value"] == "ok"
+
+
+def test_without_a_client_langsmith_is_found_by_its_environment(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with accepting() as posted:
+        monkeypatch.setenv("LANGSMITH_ENDPOINT", posted.url)
+        monkeypatch.setenv("LANGSMITH_API_KEY", "none")
+        emit = langsmith_feedback(session_id=PROJECT)
+        handler = observed.handler(emitters=[emit], keep=1)
+        MODEL.invoke("", {"callbacks": [handler]})
+        until_posted(posted, "feedback.")
+
+    (feedback,) = posted.parts("feedback.")
+    assert handler.last is not None
+    assert feedback["run_id"] == str(handler.last.call.run_id)

@@ -16,7 +16,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from langchain_logprobs.local import LocalModelUnavailable, _print, local_model, main, weights
+from langchain_logprobs.local import LocalModelUnavailable, local_model, weights
+from langchain_logprobs.local.__main__ import _print, main
 
 pytestmark = [
     pytest.mark.skipif(find_spec("xllamacpp") is None, reason='needs the extra "local"'),

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
+from langchain_logprobs.core.finish import event_tokens
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.shapes import (
     SHAPES,
@@ -432,11 +435,13 @@ def deep() -> Any:
 
 
 def both_ways(payload: object) -> None:
-    """Reads a payload by the common path and by all of them: they must give the same."""
+    """Reads a payload where a stream has it, and by itself: they must give the same."""
     tokens = read_tokens(payload)
-    timed = tokens_at(5, payload)
+    chunk = ChatGenerationChunk(
+        message=AIMessageChunk(content=""), generation_info={"logprobs": payload}
+    )
 
-    assert timed == (tokens and tuple(replace(of, at_ns=5) for of in tokens))
+    assert event_tokens((5, "", chunk, None)) == tuple(replace(of, at_ns=5) for of in tokens or ())
 
 
 @pytest.mark.parametrize(

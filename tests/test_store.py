@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given, settings
@@ -618,13 +618,69 @@ def test_a_newer_schema_is_told_and_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_an_older_schema_says_how_to_get_the_runs_out(path: Path) -> None:
-    version_of(path, 0)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = -1")
+OLD = Path(__file__).parent / "payloads" / "stores" / "schema_1.sql"
+"""What the code of schema version 1 wrote: one chain with one call."""
 
-    with pytest.raises(StoreError, match="export it with the version that made it"):
-        Store(path)
+
+@pytest.fixture
+def old(path: Path) -> Path:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLD.read_text())
+    return path
+
+
+def schema_of(path: Path) -> tuple[int, list[str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        return version, [of[1] for of in connection.execute("PRAGMA table_info(trees)")]
+
+
+def test_a_store_of_an_older_schema_is_read_as_it_is(old: Path) -> None:
+    stored = StoredRuns(old)
+    [report] = stored.reports()
+    tree = stored.tree(UUID(int=7))
+
+    assert report.text == "Sydney"
+    assert tree.calls == (report,)
+    assert (tree.name, tree.tree.runs) == ("RunnableSequence", ())
+    assert schema_of(old)[0] == 1
+
+
+def test_writing_to_an_older_schema_moves_it_on_and_keeps_what_is_in_it(old: Path) -> None:
+    [before] = StoredRuns(old).reports()
+    report = a_report()
+    with closing(Store(old)) as store:
+        store(report)
+        store.flush()
+
+    fresh = old.with_name("fresh.db")
+    Store(fresh).close()
+    assert schema_of(old) == schema_of(fresh) == (schema_module.VERSION, schema_of(fresh)[1])
+    assert list(StoredRuns(old).reports()) == [report, before]
+    assert StoredRuns(old).tree(UUID(int=7)).calls == (before,)
+
+
+def test_two_processes_that_come_to_an_older_schema_at_once_move_it_on_once(old: Path) -> None:
+    code = f"from langchain_logprobs.store import Store; Store({str(old)!r}).close()"
+    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+
+    assert [child.wait(60) for child in children] == [0] * 4
+    assert schema_of(old)[0] == schema_module.VERSION
+
+
+def test_an_older_schema_that_is_locked_is_read_meanwhile_and_moved_on_later(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema_module, "BUSY_SECONDS", 0.1)
+    with closing(sqlite3.connect(old)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store = Store(old)  # what will pass is left to the writer
+        assert StoredRuns(old).count() == 1
+        other.execute("ROLLBACK")
+    store(a_report())
+
+    assert store.close()
+    assert StoredRuns(old).count() == 2
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -16,14 +16,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from graphs import EXPECTED, a_graph
+from langchain_core.runnables import RunnableLambda
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from stored import SECOND, a_report
 
+from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core import heat
 from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
 from langchain_logprobs.core.report import call_report
 from langchain_logprobs.store import Store
-from langchain_logprobs.testing import token
+from langchain_logprobs.testing import ScriptedChatModel, answer, token
 from langchain_logprobs.viewer.answers import uncertain_windows
 from langchain_logprobs.viewer.server import PortTakenError, serving
 
@@ -347,7 +350,49 @@ def test_uncertain_windows_pass_over_tokens_without_a_number() -> None:
     assert uncertain_windows(a_report(TokenLogprob("b", None))) == []
 
 
-def test_the_calls_of_the_root_run_are_beside_it_as_a_tree(view: Open, store: Store) -> None:
+def test_the_trace_tree_has_every_run_and_leads_to_the_calls(view: Open, store: Store) -> None:
+    handler = LogprobsCallbackHandler(sinks=[store], keep=2)
+    a_graph().invoke({"question": "?"}, {"callbacks": [handler]})
+
+    page = open_run(view, handler.reports[0])
+    tree = page.locator(".tree")
+
+    expect(tree.locator("h2")).to_contain_text("LangGraph 2 model calls")
+    expect(tree.locator("li:not(.small) .kind")).to_have_text(
+        ["node", "retriever", "tool", "chain", "model", "node", "chain", "chain", "model"]
+    )
+    expect(tree.locator(".name").get_by_text("ChatPromptTemplate").first).to_be_hidden()
+    tree.get_by_label("4 prompts and parsers").check()
+    expect(tree.locator(".name").get_by_text("ChatPromptTemplate").first).to_be_visible()
+    levels = [int(of.get_attribute("aria-level") or 0) - 1 for of in tree.locator("li").all()]
+    assert levels == [depth for depth, _, _ in EXPECTED]
+    expect(tree.locator("[aria-current]")).to_have_count(1)
+    tree.locator("a").nth(1).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/*{handler.reports[1].call.run_id}*")
+    expect(tree.locator("a").nth(1)).to_have_attribute("aria-current", "true")
+
+
+def test_hostile_names_of_runs_stay_text_in_the_tree(view: Open, store: Store) -> None:
+    handler = LogprobsCallbackHandler(sinks=[store], keep=1)
+
+    def fail(_: object) -> object:
+        raise ValueError(HOSTILE)
+
+    step = RunnableLambda(fail).with_config(run_name=HOSTILE)
+    chain = (ScriptedChatModel(answers=[answer("a")]) | step).with_config(run_name=HOSTILE)
+    with pytest.raises(ValueError, match="img"):
+        chain.invoke("?", {"callbacks": [handler]})
+
+    page = open_run(view, handler.reports[0])
+
+    expect(page.locator(".tree .failed")).to_have_text(["error ValueError"])
+    expect(page.locator(".tree li .name").nth(1)).to_contain_text("<img src=x")
+    assert page.evaluate("window.hacked") is None
+    assert "\u202e" not in page.locator(".tree").inner_text()
+
+
+def test_of_a_root_run_that_goes_on_the_calls_are_shown_by_node(view: Open, store: Store) -> None:
     root, now = uuid4(), time.time_ns()
     made = [
         a_report(
@@ -366,8 +411,8 @@ def test_the_calls_of_the_root_run_are_beside_it_as_a_tree(view: Open, store: St
     page = open_run(view, made[1])
     tree = page.locator(".tree")
 
-    expect(tree.locator("h2")).to_contain_text("my graph 3 model calls")
-    expect(tree.locator(".name")).to_have_text(["draft", "check", "answer"])
+    expect(tree.locator("h2")).to_contain_text("my graph has not ended yet · 3 model calls")
+    expect(tree.locator(".name b")).to_have_text(["draft", "check", "answer"])
     expect(tree.locator("[aria-current]")).to_contain_text("check")
     tree.get_by_text("answer").click()
     expect(tree.locator("[aria-current]")).to_contain_text("answer")

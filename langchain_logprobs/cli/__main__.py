@@ -12,7 +12,7 @@ def main() -> None:
 
         from langchain_logprobs.cli.app import run  # noqa: PLC0415 - neither may this
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in ("click", "rich"):
+        if (missing.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
         sys.exit(
             f"langchain-logprobs needs {missing.name} for its command line:\n"

@@ -1,29 +1,46 @@
 """The commands, and what each takes. Their work is in a module each, imported when it is called.
 
-Click, and not Typer: Typer 0.29 imports pydantic for every command, which alone takes 0.2 s.
+Their help is plain: Typer's coloured one loads a Markdown parser and a highlighter, which takes
+longer than all the rest.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Literal
 
-import click
+import typer
 
 from langchain_logprobs.cli.options import Failure
 from langchain_logprobs.core.model import Outcome
-from langchain_logprobs.store.reader import Sort
+from langchain_logprobs.store.query import Sort
 from langchain_logprobs.store.schema import StoreError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+app = typer.Typer(
+    context_settings=_CONTEXT,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    epilog="`langchain-logprobs COMMAND --help` has examples.",
+)
+dashboards = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Grafana dashboards and alert rules.",
+    epilog="`langchain-logprobs dashboards export --help` has examples.",
+)
 
 
 def run(arguments: list[str] | None = None) -> None:
     """Runs the command line; problems that are the user's to solve come as one clear message."""
     try:
-        app(arguments, prog_name="langchain-logprobs")
+        typer.main.get_command(app)(arguments, prog_name="langchain-logprobs")
     except (Failure, StoreError) as error:
         sys.stdout.flush()
-        click.secho(str(error), fg="red", err=True)
+        typer.secho(str(error), fg="red", err=True)
         sys.exit(1)
 
 
@@ -31,36 +48,53 @@ def _examples(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  langchain-logprobs {line}" for line in lines)
 
 
-_store = click.option(
-    "--store",
-    "-s",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The store. Default: LANGCHAIN_LOGPROBS_STORE, or langchain_logprobs.db here.",
-)
-_model = click.option("--model", "-m", metavar="NAME", help="Runs of this model.")
-_node = click.option("--node", metavar="NAME", help="Runs of this LangGraph node.")
-_since = click.option("--since", metavar="WHEN", help="Runs since: 30m, 2h, 7d ago, or 2026-11-20.")
-_low = click.option("--low", is_flag=True, default=None, help="Runs that were unsure.")
-_json = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-_base_url = click.option("--base-url", metavar="URL", help="An OpenAI-compatible API.")
-_its_model = click.option("--model", "-m", metavar="NAME", help="The model to ask there.")
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - 20 ms
+
+        typer.echo(version("langchain-logprobs"))
+        raise typer.Exit
 
 
-@click.group(
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="`langchain-logprobs COMMAND --help` has examples.",
-)
-@click.version_option(package_name="langchain-logprobs", message="%(version)s")
-def app() -> None:
+_StoreFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        "-s",
+        metavar="FILE",
+        help="The store. Default: LANGCHAIN_LOGPROBS_STORE, or langchain_logprobs.db here.",
+    ),
+]
+_Model = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="Runs of this model.")
+]
+_Node = Annotated[str | None, typer.Option(metavar="NAME", help="Runs of this LangGraph node.")]
+_Since = Annotated[
+    str | None,
+    typer.Option(metavar="WHEN", help="Runs since: 30m, 2h, 7d ago, or 2026-11-20."),
+]
+_Low = Annotated[bool, typer.Option("--low", help="Runs that were unsure.")]
+_Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+_BaseUrl = Annotated[str | None, typer.Option(metavar="URL", help="An OpenAI-compatible API.")]
+_ItsModel = Annotated[
+    str | None, typer.Option("--model", "-m", metavar="NAME", help="The model to ask there.")
+]
+_Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+]
+
+
+@app.callback()
+def main(*, version: _Version = False) -> None:
     """See how sure a language model was: of every run, answer, field and word."""
 
 
-@app.command(epilog=_examples("demo", "demo --base-url http://localhost:11434/v1 --model llama3.2"))
-@_store
-@_base_url
-@_its_model
-def demo(store: Path | None, base_url: str | None, model: str | None) -> None:
+@app.command(
+    short_help="Ask a real model a few questions; see how sure it was of each word.",
+    epilog=_examples("demo", "demo --base-url http://localhost:11434/v1 --model llama3.2"),
+)
+def demo(store: _StoreFile = None, base_url: _BaseUrl = None, model: _ItsModel = None) -> None:
     """Ask a real model a few questions, and store and show how sure it was of every word.
 
     Without --base-url it is a small model on this machine (extra `local`): no key, no network.
@@ -78,41 +112,59 @@ def demo(store: Path | None, base_url: str | None, model: str | None) -> None:
         "runs --json | jq -r 'select(.low) | .run_id'",
     )
 )
-@_store
-@_model
-@_node
-@_since
-@click.option("--outcome", type=click.Choice(get_args(Outcome)), help="How they ended.")
-@click.option("--under", type=click.FloatRange(0, 1), help="Runs with a confidence under this.")
-@click.option("--text", help="Runs whose answer says this near its beginning.")
-@_low
-@click.option(
-    "--sort", type=click.Choice(get_args(Sort)), default="newest", show_default=True, help="Order."
-)
-@click.option(
-    "--limit", "-n", type=click.IntRange(1), default=30, show_default=True, help="How many."
-)
-@_json
-def runs(store: Path | None, limit: int, *, as_json: bool, **filters: Any) -> None:
+def runs(
+    *,
+    store: _StoreFile = None,
+    model: _Model = None,
+    node: _Node = None,
+    since: _Since = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="How they ended.")] = None,
+    under: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="P", help="Runs with a confidence under this."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Runs whose answer says this near its beginning."),
+    ] = None,
+    low: _Low = False,
+    sort: Annotated[Sort, typer.Option(help="Order.")] = "newest",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="How many.")] = 30,
+    as_json: _Json = False,
+) -> None:
     """List the runs: when, which model, how sure, and how the answer begins."""
     from langchain_logprobs.cli.runs import list_runs, query  # noqa: PLC0415
 
-    list_runs(store, query(**filters), limit, as_json=as_json)
+    asked = query(
+        model=model,
+        node=node,
+        since=since,
+        outcome=outcome,
+        under=under,
+        text=text,
+        low=low or None,
+        sort=sort,
+    )
+    list_runs(store, asked, limit, as_json=as_json)
 
 
-@app.command(epilog=_examples("show", "show 01a205b0", "show last --json | jq .confidence"))
-@click.argument("run", default="last")
-@_store
-@click.option(
-    "--doubtful",
-    type=click.IntRange(0),
-    default=10,
-    show_default=True,
-    help="How many of the least certain tokens to list.",
+@app.command(
+    short_help="Show one run: its heat map, doubtful tokens, fields, trace tree.",
+    epilog=_examples("show", "show 01a205b0", "show last --json | jq .confidence.confidence"),
 )
-@_json
-def show(run: str, store: Path | None, doubtful: int, *, as_json: bool) -> None:
-    """Show one run: the answer as a heat map, its doubtful tokens, its fields, its tree.
+def show(
+    run: Annotated[
+        str, typer.Argument(metavar="[RUN]", show_default=False, help="Its id, or `last`.")
+    ] = "last",
+    store: _StoreFile = None,
+    doubtful: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="How many of the least certain tokens to list."),
+    ] = 10,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Show one run: the answer as a heat map, its doubtful tokens, its fields, its trace tree.
 
     RUN is a run's id, or how it begins; `last`, which is the default, is the last one.
     """
@@ -122,20 +174,21 @@ def show(run: str, store: Path | None, doubtful: int, *, as_json: bool) -> None:
 
 
 @app.command(
+    short_help="Compare two models, periods or nodes; could it be chance?",
     epilog=_examples(
         "compare gpt-4o gpt-4o-mini",
         "compare 2026-11-01..2026-11-08 2026-11-08..2026-11-15",
         "compare node:draft node:review --since 7d",
-    )
+    ),
 )
-@click.argument("a")
-@click.argument("b")
-@_store
-@_since
-@_model
-@_json
 def compare(
-    a: str, b: str, store: Path | None, since: str | None, model: str | None, *, as_json: bool
+    a: Annotated[str, typer.Argument(metavar="A", show_default=False, help="One side.")],
+    b: Annotated[str, typer.Argument(metavar="B", show_default=False, help="The other.")],
+    store: _StoreFile = None,
+    since: _Since = None,
+    model: _Model = None,
+    *,
+    as_json: _Json = False,
 ) -> None:
     """Compare how sure two models, periods or nodes were, and whether that could be chance.
 
@@ -151,59 +204,78 @@ def compare(
         "export > runs.jsonl",
         "export --low --since 7d --output unsure.jsonl",
         "export --format parquet --output runs.parquet",
+        "export --trees | jq '.runs[].name'",
     )
 )
-@_store
-@click.option(
-    "--output",
-    "-o",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Default: to the pipe.",
-)
-@click.option(
-    "--format",
-    "-f",
-    "form",
-    type=click.Choice(["jsonl", "parquet"]),
-    help="Default: as the file is called, else jsonl.",
-)
-@_model
-@_since
-@_low
-def export(store: Path | None, output: Path | None, form: str | None, **filters: Any) -> None:
+def export(
+    store: _StoreFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Default: to the pipe."),
+    ] = None,
+    form: Annotated[
+        Literal["jsonl", "parquet"] | None,
+        typer.Option("--format", "-f", help="Default: as the file is called, else jsonl."),
+    ] = None,
+    model: _Model = None,
+    since: _Since = None,
+    *,
+    low: _Low = False,
+    trees: Annotated[
+        bool,
+        typer.Option("--trees", help="Root runs instead: all that ran inside each, in brief."),
+    ] = False,
+) -> None:
     """Write runs with all their tokens, one a line (JSON Lines) or as Parquet."""
-    from langchain_logprobs.cli.export import export_runs  # noqa: PLC0415
+    from langchain_logprobs.cli.export import export_runs, export_trees  # noqa: PLC0415
     from langchain_logprobs.cli.runs import query  # noqa: PLC0415
 
     if form is None:
         form = "parquet" if output is not None and output.suffix == ".parquet" else "jsonl"
-    export_runs(store, query(**filters, sort="oldest"), output, form)
+    asked = query(model=model, since=since, low=low or None, sort="oldest")
+    (export_trees if trees else export_runs)(store, asked, output, form)
 
 
-@app.command(epilog=_examples("view", "view --store runs.db --port 8080 --no-open"))
-@_store
-@click.option(
-    "--port",
-    "-p",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Default: any that is free.",
+@app.command(
+    short_help="Look at the runs in the browser, live.",
+    epilog=_examples("view", "view --store runs.db --port 8080 --no-open"),
 )
-@click.option("--open/--no-open", "open_browser", default=True, help="Open the browser, or not.")
-def view(store: Path | None, port: int, *, open_browser: bool) -> None:
+def view(
+    store: _StoreFile = None,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65535,
+            metavar="PORT",
+            show_default=False,
+            help="Default: any that is free.",
+        ),
+    ] = 0,
+    *,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the browser, or not.")
+    ] = True,
+) -> None:
     """Look at the runs in the browser, live while an application runs. On this machine only."""
     from langchain_logprobs.cli.view import serve  # noqa: PLC0415
 
     serve(store, port, open_browser=open_browser)
 
 
-@app.command(epilog=_examples("doctor", "doctor --base-url http://localhost:8000/v1 -m my-model"))
-@_store
-@_base_url
-@_its_model
-@_json
-def doctor(store: Path | None, base_url: str | None, model: str | None, *, as_json: bool) -> None:
+@app.command(
+    short_help="Check what stands between you and the numbers.",
+    epilog=_examples("doctor", "doctor --base-url http://localhost:8000/v1 -m my-model"),
+)
+def doctor(
+    store: _StoreFile = None,
+    base_url: _BaseUrl = None,
+    model: _ItsModel = None,
+    *,
+    as_json: _Json = False,
+) -> None:
     """Check what stands between you and the numbers, and say the way out of each problem.
 
     Are logprobs on, is a provider dropping them, is an exporter configured and answering, and which
@@ -214,16 +286,23 @@ def doctor(store: Path | None, base_url: str | None, model: str | None, *, as_js
     examine(store, base_url, model, as_json=as_json)
 
 
-@app.group()
-def dashboards() -> None:
-    """Grafana dashboards and alert rules."""
+@dashboards.callback()
+def _dashboards() -> None:
+    pass
 
 
 @dashboards.command("export", epilog=_examples("dashboards export ./grafana"))
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
-def export_dashboards(folder: Path, *, force: bool) -> None:
+def export_dashboards(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", show_default=False, help="Made if there is none.")
+    ],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
     """Copy the Grafana dashboards and alert rules into a folder."""
     from langchain_logprobs.cli.dashboards import copy_dashboards  # noqa: PLC0415
 
     copy_dashboards(folder, overwrite=force)
+
+
+app.add_typer(dashboards, name="dashboards")

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import click
+import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from langchain_logprobs.cli.options import Failure, console, when_ns
 from langchain_logprobs.cli.render import number, visible
-from langchain_logprobs.store.reader import Query, StoredRuns, quantile
+from langchain_logprobs.store.query import Query
+from langchain_logprobs.store.reader import StoredRuns, quantile
 
 _ALPHA = 0.05
 _EXACT_RUNS = 100
@@ -71,7 +72,7 @@ def compare_runs(
     described = [_side(name, runs) for name, runs in zip(names, sides, strict=True)]
     difference = differ(a, b)
     if as_json:
-        click.echo(json.dumps({"sides": [*map(asdict, described)], **asdict(difference)}))
+        typer.echo(json.dumps({"sides": [*map(asdict, described)], **asdict(difference)}))
         return
     out = console()
     out.print(_figures(described))

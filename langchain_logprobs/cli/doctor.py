@@ -5,49 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-import click
-from rich.table import Table
-from rich.text import Text
+import typer
 
+from langchain_logprobs.cli.exporter import exporter
+from langchain_logprobs.cli.findings import Finding, installed_version, table
 from langchain_logprobs.cli.options import console
+from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.settings import Settings, SettingsError
 from langchain_logprobs.store import Query, StoredRuns, StoreError
 
-Verdict = Literal["good", "note", "problem"]
-_MARKS: Mapping[Verdict, tuple[str, str]] = {
-    "good": ("✓", "green"),
-    "note": ("•", "cyan"),
-    "problem": ("✗", "bold red"),
-}
 _RECENT = 1_000
-_TIMEOUT = 3.0
 
-WAYS_OUT: Mapping[str, str] = {
-    "not_requested": "turn them on: with_logprobs(model, top_logprobs=5)",
-    "not_sent": "the model was asked and sent none: not every model and endpoint has them, and "
-    "some gateways drop them. Ask it directly with --base-url and --model",
-    "dropped_by_langchain": "its LangChain package drops them on this way of calling. For OpenAI's "
-    "Responses API use_responses_api=False; for Ollama stream() or invoke() instead of "
-    'stream_events(version="v3")',
-    "provider_omits_tool_logprobs": "the provider sends none for tool calls: structured output by "
-    "JSON schema has them",
-    "unreadable": "what it sent has a shape that no reader knows: pass one in shapes=, or report",
-    "choices_interleaved": "LangChain streams n > 1 answers as one: invoke(), or n=1",
-    "incomplete": "LangChain's v3 protocol cached the answer with the logprobs of its last tokens "
-    "alone: clear that cache, and give models that v3 runs cache=False",
-    "refusal": "the model refused; the refusal's tokens are in the report",
-    "no_numbers": "tokens came without numbers: look at the server's logprobs setting",
-    "no_answer": "the calls ended before the first token",
-}
-"""What to do where calls have no confidence, by reason."""
 INSTRUMENTATIONS: Mapping[str, str] = {
     "opentelemetry-instrumentation-genai-langchain": "OpenTelemetry's GenAI instrumentation",
     "opentelemetry-instrumentation-langchain": "OpenLLMetry",
@@ -59,20 +32,6 @@ INSTRUMENTATIONS: Mapping[str, str] = {
 }
 """Those whose span for the model call becomes ours to add to, by package."""
 _PACKAGES = ("langchain-logprobs", "langchain-core", "langchain-openai", "opentelemetry-sdk")
-_EXPORTERS = {
-    "http/protobuf": "opentelemetry-exporter-otlp-proto-http",
-    "grpc": "opentelemetry-exporter-otlp-proto-grpc",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    verdict: Verdict
-    subject: str
-    told: str
-    way_out: str = ""
 
 
 def examine(store: Path | None, base_url: str | None, model: str | None, *, as_json: bool) -> None:
@@ -83,20 +42,20 @@ def examine(store: Path | None, base_url: str | None, model: str | None, *, as_j
         *logprobs(store),
         *(endpoint(base_url, model) if base_url else ()),
         *exporter(os.environ),
-        *span_owner(_version),
+        *span_owner(installed_version),
     ]
     if as_json:
-        click.echo(json.dumps([asdict(of) for of in findings]))
+        typer.echo(json.dumps([asdict(of) for of in findings]))
     else:
-        console().print(_table(findings))
+        console().print(table(findings))
     if any(of.verdict == "problem" for of in findings):
         raise SystemExit(1)
 
 
 def packages() -> Iterator[Finding]:
     """What is installed."""
-    told = ", ".join(f"{name} {_version(name) or 'missing'}" for name in _PACKAGES)
-    yield Finding("good" if _version("langchain-core") else "problem", "packages", told)
+    told = ", ".join(f"{name} {installed_version(name) or 'missing'}" for name in _PACKAGES)
+    yield Finding("good" if installed_version("langchain-core") else "problem", "packages", told)
 
 
 def settings(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -147,7 +106,7 @@ def _by_model(stored: StoredRuns) -> Iterator[Finding]:
         without = [of for of in runs if of.unavailable is not None]
         told = f"{model}: {len(runs) - len(without)} of the last {len(runs)} runs have them"
         reasons = sorted({of.unavailable for of in without if of.unavailable})
-        ways = "; ".join(f"{reason} - {WAYS_OUT.get(reason, reason)}" for reason in reasons)
+        ways = "; ".join(f"{reason} - {REASONS[reason].way_out}" for reason in reasons)
         yield Finding("problem" if ways else "good", "logprobs", told, ways)
 
 
@@ -191,63 +150,6 @@ def _has_logprobs(body: object) -> bool:
     return False
 
 
-def exporter(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether OpenTelemetry is told where to send, can, and is answered."""
-    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        yield Finding("problem", "exporter", "OTEL_SDK_DISABLED=true: nothing is sent", "unset it")
-        return
-    named = environment.get("OTEL_TRACES_EXPORTER", "")
-    base = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    traces = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    if named == "none" or not (named or base or traces):
-        yield Finding(
-            "note",
-            "exporter",
-            "the environment names none; the application may configure one in code",
-            "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318, then opentelemetry-instrument",
-        )
-        return
-    if named and "otlp" not in named:
-        yield Finding("note", "exporter", f"{named}, which cannot be tried from here")
-        return
-    protocol = environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    package = _EXPORTERS.get(protocol, _EXPORTERS["http/protobuf"])
-    if _version(package) is None:
-        yield Finding(
-            "problem", "exporter", f"{package} is not installed", f"pip install {package}"
-        )
-    if protocol == "grpc":
-        yield Finding("note", "exporter", f"gRPC to {traces or base}, which is not tried from here")
-        return
-    yield _answering(traces or f"{(base or 'http://localhost:4318').rstrip('/')}/v1/traces")
-
-
-def _answering(url: str) -> Finding:
-    """Sends a batch of no spans, which is what every OTLP receiver takes."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        return Finding("problem", "exporter", f"{url} is no http(s) URL", "correct the endpoint")
-    request = Request(url, data=b"", headers={"Content-Type": "application/x-protobuf"})  # noqa: S310
-    try:
-        with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
-            return Finding("good", "exporter", f"{url} answers ({answer.status})")
-    except HTTPError as error:
-        error.close()
-        return Finding(
-            "problem",
-            "exporter",
-            f"{url} answers {error.code} {error.reason}",
-            "check the path (/v1/traces) and OTEL_EXPORTER_OTLP_HEADERS",
-        )
-    except (URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        return Finding(
-            "problem",
-            "exporter",
-            f"{url} does not answer: {reason}",
-            "start it, or correct the URL",
-        )
-
-
 def span_owner(installed: Callable[[str], str | None]) -> Iterator[Finding]:
     """Whose span the model call's numbers will stand on."""
     found = {name: label for name, label in INSTRUMENTATIONS.items() if installed(name)}
@@ -273,27 +175,6 @@ def span_owner(installed: Callable[[str], str | None]) -> Iterator[Finding]:
             "MLflow keeps its traces apart",
             "MLFLOW_USE_DEFAULT_TRACER_PROVIDER=false joins them",
         )
-
-
-def _table(findings: list[Finding]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(ratio=1)
-    for of in findings:
-        mark, style = _MARKS[of.verdict]
-        told = Text(of.told)
-        if of.way_out:
-            told.append(f"\n→ {of.way_out}", "cyan")
-        table.add_row(Text(mark, style), of.subject, told)
-    return table
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _size(count: int) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from langchain_logprobs.cli.options import Failure, console, needs
-from langchain_logprobs.core.plain import plain_report
-from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.store.reader import Query, StoredRuns
+from langchain_logprobs.core.plain import plain_report, plain_tree
+from langchain_logprobs.store.query import Query
+from langchain_logprobs.store.reader import StoredRuns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,28 +30,76 @@ def export_runs(store: Path | None, asked: Query, output: Path | None, form: str
         Failure: It cannot be written.
     """
     stored = StoredRuns(store)
-    if form == "parquet" and output is None:
-        raise Failure("Parquet is not for a terminal or a pipe: name a file with --output.")
-    total = stored.count(asked)
-    with _progress(total) as watched:
-        reports = watched(stored.reports(asked))
-        if output is None:
-            _write_lines(reports, sys.stdout)
-        else:
-            _write_file(reports, output, form)
-    console(stderr=True).print(
-        f"{total:,} runs written to {output or 'the pipe'}", style="dim", markup=False
+    rows = map(plain_report, stored.reports(asked))
+    _export(
+        rows,
+        stored.count(asked),
+        "runs",
+        output,
+        Parquet(_schema, _row) if form == "parquet" else None,
     )
 
 
-def _write_file(reports: Iterable[CallReport], output: Path, form: str) -> None:
+def export_trees(store: Path | None, asked: Query, output: Path | None, form: str) -> None:
+    """Writes the root runs, each with all that ran inside it, in the same way.
+
+    Raises:
+        Failure: It cannot be written, or only some of their calls are asked for.
+    """
+    if asked.model is not None or asked.low is not None:
+        raise Failure("--trees takes whole root runs: leave --model and --low out.")
+    stored = StoredRuns(store)
+    roots = stored.roots(asked.since_ns or 0)[::-1]
+    rows = (plain_tree(stored.tree(of)) for of in roots)
+    _export(
+        rows,
+        len(roots),
+        "root runs",
+        output,
+        Parquet(_tree_schema, _tree_row) if form == "parquet" else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parquet:
+    """How rows of JSON values become a table.
+
+    Attributes:
+        schema: Its columns, from PyArrow's types.
+        row: What of a row goes into them.
+    """
+
+    schema: Callable[[Any], pa.Schema]
+    row: Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _export(
+    rows: Iterable[dict[str, Any]],
+    total: int,
+    what: str,
+    output: Path | None,
+    table: Parquet | None,
+) -> None:
+    if table is not None and output is None:
+        raise Failure("Parquet is not for a terminal or a pipe: name a file with --output.")
+    with _progress(total) as watched:
+        if output is None:
+            _write_lines(watched(rows), sys.stdout)
+        else:
+            _write_file(watched(rows), output, table)
+    console(stderr=True).print(
+        f"{total:,} {what} written to {output or 'the pipe'}", style="dim", markup=False
+    )
+
+
+def _write_file(rows: Iterable[dict[str, Any]], output: Path, table: Parquet | None) -> None:
     part = output.with_name(f"{output.name}.part")
     try:
-        if form == "parquet":
-            _write_parquet(reports, part)
+        if table is not None:
+            _write_parquet(rows, part, table)
         else:
             with part.open("w", encoding="utf-8") as file:
-                _write_lines(reports, file)
+                _write_lines(rows, file)
         part.replace(output)
     except OSError as error:
         raise Failure(
@@ -60,21 +109,21 @@ def _write_file(reports: Iterable[CallReport], output: Path, form: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def _write_lines(reports: Iterable[CallReport], file: IO[str]) -> None:
-    for report in reports:
-        file.write(json.dumps(plain_report(report)) + "\n")
+def _write_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> None:
+    for row in rows:
+        file.write(json.dumps(row) + "\n")
 
 
-def _write_parquet(reports: Iterable[CallReport], path: Path) -> None:
+def _write_parquet(rows: Iterable[dict[str, Any]], path: Path, table: Parquet) -> None:
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra
         from pyarrow import parquet  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise needs("analysis", missing) from missing
-    schema = _schema(pa)
+    schema = table.schema(pa)
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        iterator = iter(reports)
-        while batch := [_row(plain_report(of)) for of in islice(iterator, _BATCH)]:
+        iterator = iter(rows)
+        while batch := [_whole_text(table.row(of)) for of in islice(iterator, _BATCH)]:
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
 
@@ -155,8 +204,40 @@ def _row(plain: dict[str, Any]) -> dict[str, Any]:
         for index, completion in enumerate(completions)
         for token in completion["tokens"]
     ]
-    whole: dict[str, Any] = _whole_text(row)
-    return whole
+    return row
+
+
+def _tree_schema(arrow: Any) -> pa.Schema:
+    """One row a root run; what ran inside it as nested lists."""
+    text, real, whole = arrow.string(), arrow.float64(), arrow.int64()
+    shared = [
+        ("run_id", text),
+        ("parent_run_id", text),
+        ("started_ns", whole),
+        ("ended_ns", whole),
+        ("outcome", text),
+        ("error", text),
+    ]
+    run = arrow.struct([*shared, ("name", text), ("kind", text)])
+    call = arrow.struct(
+        [
+            *shared,
+            ("model", text),
+            ("confidence", real),
+            ("low", arrow.bool_()),
+            ("unavailable", text),
+            ("tokens", whole),
+        ]
+    )
+    texts = ("root_run_id", "name", "kind", "outcome", "error", "weakest")
+    wholes = ("started_ns", "ended_ns", "omitted_calls", "omitted_runs")
+    columns = {**dict.fromkeys(texts, text), **dict.fromkeys(wholes, whole)}
+    columns |= {**dict.fromkeys(_MEASURES, real), "runs": arrow.list_(run)}
+    return arrow.schema([*columns.items(), ("calls", arrow.list_(call))])
+
+
+def _tree_row(plain: dict[str, Any]) -> dict[str, Any]:
+    return {**plain, **plain["confidence"]}
 
 
 def _whole_text(value: Any) -> Any:
@@ -179,4 +260,4 @@ def _progress(total: int) -> Iterator[Any]:
 
     out = console(stderr=True)
     with Progress(console=out, transient=True, disable=not out.is_terminal) as progress:
-        yield lambda runs: progress.track(runs, total=total, description="Exporting")
+        yield lambda rows: progress.track(rows, total=total, description="Exporting")

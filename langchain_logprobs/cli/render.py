@@ -65,6 +65,13 @@ def number(value: float | None, form: str = ".2f") -> str:
     return "-" if value is None else format(value, form)
 
 
+def duration(seconds: float) -> str:
+    """So long, in seconds or milliseconds."""
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return "<1 ms" if 0 < seconds < 0.0005 else f"{seconds * 1000:.0f} ms"  # noqa: PLR2004
+
+
 def heat_style(value: float | None, *, low_token: float = 0.5) -> Style:
     """The style of a token with this probability: background by tenths, underlined if it is low."""
     if value is None:
@@ -351,15 +358,11 @@ def _token_label(attributes: Mapping[str, object]) -> Text:
 
 def _timing(span: ReadableSpan, root: ReadableSpan, width: int) -> Iterator[RenderableType]:
     begin = (_start(span) - _start(root)) / 1e9
-    yield Text(_duration(_seconds(span)), "cyan")
+    yield Text(duration(_seconds(span)), "cyan")
     total = max(_seconds(root), 1e-9)
     # At least a sliver, so that the shortest span is seen.
     end = max(begin + _seconds(span), begin + total / width / 4)
     yield Bar(total, min(begin, total), min(end, total), width=width, color="cyan")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
 def _metrics(data: MetricsData | None) -> Iterator[Metric]:

@@ -6,14 +6,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import click
+import typer
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from langchain_logprobs.cli.options import clock, console, when_ns
 from langchain_logprobs.cli.render import heat_style, number, visible
-from langchain_logprobs.store.reader import Query, RunSummary, Sort, StoredRuns
+from langchain_logprobs.store.query import Query, Sort
+from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
 _CLOCK = len("2026-11-23 00:07:20")
 _CONFIDENCE = len("confidence")
@@ -55,7 +56,7 @@ def list_runs(store: Path | None, asked: Query, limit: int, *, as_json: bool) ->
     found = stored.summaries(asked, limit=limit)
     if as_json:
         for summary in found:
-            click.echo(json.dumps(asdict(summary)))
+            typer.echo(json.dumps(asdict(summary)))
         return
     out = console()
     if found:

@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import click
+import typer
 from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
-from rich.tree import Tree
 
 from langchain_logprobs.cli import render
 from langchain_logprobs.cli.options import clock, console
+from langchain_logprobs.cli.trace import trace
 from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.plain import plain_report
 from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.store.reader import Query, RunSummary, StoredRuns
+from langchain_logprobs.store.query import Query
+from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
+_TREE_CALLS = 10_000
 _STRIP_TOKENS = 60
 """Up to here every token has a bar and a number under it; longer answers are running text."""
 
@@ -31,7 +33,7 @@ def show_run(store: Path | None, run: str, doubtful: int, *, as_json: bool) -> N
     found = stored.resolve(run)
     report = stored.report(found.run_id)
     if as_json:
-        click.echo(json.dumps(plain_report(report)))
+        typer.echo(json.dumps(plain_report(report)))
         return
     out = console()
     for part in _parts(stored, found, report, doubtful):
@@ -59,6 +61,7 @@ def _parts(
     if fields := plain_report(report)["fields"]:
         yield _fields(fields)
     if found.root_run_id != found.run_id:
+        yield ""
         yield _tree(stored, found)
 
 
@@ -120,18 +123,10 @@ def _fields(fields: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _tree(stored: StoredRuns, found: RunSummary) -> Tree:
-    """The calls of the root run, in the order in which they began."""
-    calls = stored.summaries(Query(root=found.root_run_id), limit=200)
-    tree = Tree(Text(render.visible(found.root_name or found.root_run_id), "bold"))
-    for of in sorted(calls, key=lambda of: of.started_ns):
-        label = Text("▶ " if of.run_id == found.run_id else "")
-        label.append(render.visible(of.node or of.model or "call"))
-        label.append("  confidence ", "dim")
-        label.append(render.number(of.confidence), render.heat_style(of.confidence, low_token=0))
-        label.append(f"  {of.tokens} tokens  {of.run_id[:13]}", "dim")
-        tree.add(label)
-    return tree
+def _tree(stored: StoredRuns, found: RunSummary) -> RenderableType:
+    """What ran inside the root run, the calls among it."""
+    calls = stored.summaries(Query(root=found.root_run_id), limit=_TREE_CALLS)
+    return trace(stored.run_tree(found.root_run_id), calls, found.run_id)
 
 
 def _explain(out: Console, report: CallReport) -> None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
 
-from langchain_logprobs.core.model import Outcome, RunTree
+from langchain_logprobs.core.model import Outcome, Run, RunKind, RunTree
 from langchain_logprobs.core.report import CallReport
 
 Event = tuple[int, object, Any, object]
@@ -28,7 +28,8 @@ class OpenCall:
     are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
     `told` is how often its start was told of: LangChain tells a handler that is listed twice
     everything twice. `shares_usage`: the usage at its end is a whole batch's. `inside`: the open
-    call that it is made in, if there is one.
+    call that it is made in, if there is one. `wanted`: whether it is to be reported, as nobody has
+    said otherwise yet.
     """
 
     run_id: UUID
@@ -49,6 +50,7 @@ class OpenCall:
     overflow: int = 0
     told: int = 1
     shares_usage: bool = False
+    wanted: bool = True
 
     @property
     def heard_ns(self) -> int:
@@ -56,14 +58,24 @@ class OpenCall:
         return self.events[-1][0] if self.events else self.started_ns
 
 
+_Open = tuple[UUID, str, RunKind, int]
+"""A run under way: (the run it is in, its name, what it is, when it began)."""
+
+
 @dataclass(slots=True, eq=False)
 class _Tree:
-    """A root run under way."""
+    """A root run under way.
+
+    `runs` are those inside it, under way and ended, in the order in which they began.
+    """
 
     root_run_id: UUID
     name: str
+    kind: RunKind
     started_ns: int
     heard_ns: int
+    runs: dict[UUID, Run | _Open] = field(default_factory=dict)
+    omitted_runs: int = 0
     parents: dict[UUID, UUID | None] = field(default_factory=dict)
     children: dict[UUID | None, dict[UUID, None]] = field(default_factory=dict)
     calls: dict[UUID, OpenCall] = field(default_factory=dict)
@@ -90,6 +102,28 @@ class _Tree:
             siblings[orphan] = None
         if not siblings:
             del self.children[parent]
+
+    def end(self, run_id: UUID, outcome: Outcome, error: str | None, now_ns: int) -> None:
+        """Notes how a run inside it ended."""
+        run = self.runs.get(run_id)
+        if isinstance(run, tuple):
+            parent, name, kind, started_ns = run
+            self.runs[run_id] = Run(
+                run_id=run_id,
+                parent_run_id=parent,
+                name=name,
+                kind=kind,
+                started_ns=started_ns,
+                ended_ns=now_ns,
+                outcome=outcome,
+                error=error,
+            )
+
+    def every_run(self, now_ns: int) -> tuple[Run, ...]:
+        """The runs inside it, which are over now: nothing is going to tell how the rest ends."""
+        for run_id in tuple(self.runs):
+            self.end(run_id, "abandoned", None, now_ns)
+        return tuple(run for run in self.runs.values() if isinstance(run, Run))
 
     def call_around(self, run_id: UUID | None) -> UUID | None:
         """The open call that this run is, or is in."""
@@ -127,7 +161,7 @@ class Capture:
 
     Args:
         max_open_calls: Of the calls in flight beyond this number the oldest is given up; as many
-            root runs, and as many calls of one tree, are kept.
+            root runs, and as many calls and as many other runs of one tree, are kept.
         max_tokens: Of a call, and of the calls of a tree together.
     """
 
@@ -138,19 +172,37 @@ class Capture:
         self._calls: dict[UUID, OpenCall] = {}
         self._trees: dict[UUID, _Tree] = {}
         self._root_of: dict[UUID, UUID] = {}
+        self._events: dict[int, list[Event]] = {}
 
     def __len__(self) -> int:
         """How many runs are held in memory."""
         return len(self._root_of) + len(self._calls)
 
-    def start_run(self, run_id: UUID, parent_run_id: UUID | None, name: str, now_ns: int) -> None:
+    def start_run(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        name: str,
+        now_ns: int,
+        kind: RunKind = "chain",
+    ) -> None:
         """A chain, tool or retriever began."""
         with self._lock:
             if run_id in self._root_of or run_id in self._calls:
                 return  # a handler that is listed twice is told twice; or an id was given twice
-            tree = self._tree_of(parent_run_id, run_id, name, now_ns)
-            tree.enter(run_id, None if run_id == tree.root_run_id else parent_run_id)
-            self._root_of[run_id] = tree.root_run_id
+            root = self._root(parent_run_id)
+            self._root_of[run_id] = root or run_id
+            if root is None or parent_run_id is None:  # one that it was never told of is none
+                tree = self._trees[run_id] = _Tree(run_id, name, kind, now_ns, now_ns)
+                tree.enter(run_id, None)
+                return
+            tree = self._trees[root]
+            tree.heard_ns = now_ns
+            tree.enter(run_id, parent_run_id)
+            if len(tree.runs) < self._max_open_calls:
+                tree.runs[run_id] = (parent_run_id, name, kind, now_ns)
+            else:
+                tree.omitted_runs += 1
 
     def start_call(self, call: OpenCall) -> tuple[OpenCall, ...]:
         """A model call began.
@@ -178,10 +230,20 @@ class Capture:
             surplus = max(0, len(self._calls) - self._max_open_calls)
             return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))
 
+    def listen(self, run_id: UUID) -> None:
+        """Has the events of a call in flight kept from now on."""
+        with self._lock:
+            if (call := self._calls.get(run_id)) is not None:
+                call.wanted = True
+                self._events[run_id.int] = call.events
+
     @property
-    def calls(self) -> Mapping[UUID, OpenCall]:
-        """The calls in flight, always the same mapping: to look one up needs no lock."""
-        return self._calls
+    def events(self) -> Mapping[int, list[Event]]:
+        """The events of every wanted call in flight: always the same mapping, read without a lock.
+
+        By the number in the call's id: a UUID's own hash is Python code, run for every token.
+        """
+        return self._events
 
     def call(self, run_id: UUID) -> OpenCall | None:
         """The call in flight with this id."""
@@ -208,6 +270,7 @@ class Capture:
             tree.heard_ns = now_ns
             inside = tuple(map(self._forget, tree.calls_inside(run_id)))
             if run_id != root:
+                tree.end(run_id, outcome, error, now_ns)
                 tree.leave(run_id)
                 self._root_of.pop(run_id, None)
                 return Ended(calls=inside)
@@ -256,17 +319,9 @@ class Capture:
         """Forgets everything: in a child process, the runs are the parent's to report."""
         self._lock = threading.Lock()  # its owner may not have come along through the fork
         self._calls.clear()
+        self._events.clear()
         self._trees.clear()
         self._root_of.clear()
-
-    def _tree_of(self, parent: UUID | None, run_id: UUID, name: str, now_ns: int) -> _Tree:
-        root = self._root(parent)
-        if root is None:  # a parent that the handler was never told of is none
-            self._trees[run_id] = _Tree(run_id, name, now_ns, now_ns)
-            return self._trees[run_id]
-        tree = self._trees[root]
-        tree.heard_ns = now_ns
-        return tree
 
     def _root(self, parent: UUID | None) -> UUID | None:
         """The root run whose tree a child of this run belongs to."""
@@ -283,6 +338,7 @@ class Capture:
 
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
+        self._events.pop(call.run_id.int, None)
         if self._is_in_tree(call):
             tree = self._trees[call.root_run_id]
             del tree.calls[call.run_id]
@@ -301,8 +357,9 @@ class Capture:
         del self._trees[tree.root_run_id]
         for run_id in tree.parents:
             self._root_of.pop(run_id, None)
+        calls = (*inside, *left)
         return Ended(
-            calls=(*inside, *left),
+            calls=calls,
             tree=RunTree(
                 root_run_id=tree.root_run_id,
                 name=tree.name,
@@ -310,6 +367,10 @@ class Capture:
                 ended_ns=now_ns,
                 outcome=outcome,
                 error=error,
+                kind=tree.kind,
+                # Of a tree that called no model, nobody is going to be told.
+                runs=tree.every_run(now_ns) if calls or tree.reports else (),
+                omitted_runs=tree.omitted_runs,
             ),
             reports=tuple(tree.reports),
             omitted=tree.omitted,

@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from heapq import nlargest
+from itertools import accumulate, repeat
 from numbers import Real
-from operator import mul
+from operator import mul, sub
 from typing import NamedTuple, cast
 
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
+from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob, listed_of
 
 FLOAT_NOISE = 1e-4
 """A logprob this far above 0 is rounding; further above it is no logprob."""
@@ -157,9 +157,9 @@ def measure(token: TokenLogprob) -> TokenMeasures:
 
     .. versionadded:: 0.1.0
     """
-    plain = _plain_measures(token)
-    if plain is not None:
-        return plain
+    listed = _listed_measures(token)
+    if listed is not None:
+        return listed
     logprob = sound_logprob(token.logprob)
     own, others = _alternatives(token)
     # Its mass counts even where only the list has it.
@@ -182,36 +182,34 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     )
 
 
-def _plain_measures(token: TokenLogprob) -> TokenMeasures | None:
+def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
     """The measures of a token as most are, in a third of the time and to the same last digit.
 
-    `None` where a number is not sound, a token has no bytes, or two candidates have the same.
+    `None` where its candidates were not read column by column, or a number is missing or censored.
     """
-    logprob, chosen, rank, second = token.logprob, token.raw, 1, CENSORED
-    if type(logprob) is not float or not CENSORED < logprob <= 0 or not token.candidates:
+    listed, logprob = listed_of(token), token.logprob
+    if listed is None or logprob is None or not listed[1]:
         return None
-    first, probability = logprob, math.exp(logprob)
-    known, others, masses, terms = {chosen}, [], [probability], [probability * logprob]
-    for _, other, raw in token.candidates:
-        if type(other) is not float or not CENSORED < other <= 0:
-            return None
-        if raw != chosen:
-            mass = math.exp(other)
-            known.add(raw)
-            others.append(other)
-            masses.append(mass)
-            terms.append(mass * other)
-            if other > first:
-                first, second = other, first
-            elif other > second:
-                second = other
-            rank += other > logprob
-    if None in known or len(known) < len(masses) or len(masses) < len(token.candidates):
+    _, row, raws = listed
+    if token.raw in raws:
+        at = raws.index(token.raw)
+    else:
+        row = (*sorted((*row, logprob), reverse=True),)
+        at = row.index(logprob)
+    if row[at] != logprob or row[-1] <= CENSORED:
         return None
-    against = math.fsum(masses[1:])
-    entropy, tail = _entropy_and_tail(masses, terms, first)
-    log_odds = _log_odds(logprob, others, against, tail)
-    margin = first - second if others else None
+    masses = list(map(math.exp, row))
+    probability, first = masses[at], row[0]
+    entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
+    masses[at] = 0.0
+    against = math.fsum(masses)
+    log_odds = (
+        logprob - math.log(against + tail)
+        if tail > LEAST_TAIL
+        else _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
+    )
+    margin = first - row[1] if len(row) > 1 else None
+    rank = row.index(logprob) + 1
     return _MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
 
 
@@ -234,34 +232,36 @@ def confidence_of(
     tokens = tuple(tokens)
     measures = [measure(token) for token in tokens] if measures is None else measures
     logprobs = [sound_logprob(token.logprob) for token in tokens]
-    entropies = [of.entropy for of in measures if of.entropy is not None]
+    columns = zip(*measures, strict=True) if measures else repeat((), len(TokenMeasures._fields))
+    probabilities, _, _, margins, entropies, tails, log_odds = columns
+    bounds = _known(entropies)
     known = Confidence(
         count=len(tokens),
         missing=logprobs.count(None),
         censored=logprobs.count(CENSORED),
-        with_candidates=len(entropies),
-        mean_entropy=_mean(entropies),
-        max_entropy=max(entropies, default=None),
-        mean_margin=_mean([of.margin for of in measures if of.margin is not None]),
-        min_log_odds=min((of.log_odds for of in measures if of.log_odds is not None), default=None),
+        with_candidates=len(bounds),
+        mean_entropy=_mean(bounds),
+        max_entropy=max(bounds, default=None),
+        mean_margin=_mean(_known(margins)),
+        min_log_odds=min(_known(log_odds), default=None),
     )
     if known.missing == known.count:
         return known
     floored = [
-        _floored(logprob, of.tail_mass)
-        for logprob, of in zip(logprobs, measures, strict=True)
+        logprob if logprob > CENSORED else _floor(tail)
+        for logprob, tail in zip(logprobs, tails, strict=True)
         if logprob is not None
     ]
     total = math.fsum(floored)
     mean = total / len(floored)
-    low = [of.probability is not None and of.probability < low_token for of in measures]
+    low = [of is not None and of < low_token for of in probabilities]
     return replace(
         known,
         confidence=math.exp(mean),
         perplexity=math.exp(min(-mean, MAX_EXPONENT)),
         mean_logprob=mean,
         sum_logprob=total,
-        min_logprob=min(logprob for logprob in logprobs if logprob is not None),
+        min_logprob=min(_known(logprobs)),
         surprisal_tail=surprisal_tail(floored),
         low=sum(low),
         low_ratio=sum(low) / len(floored),
@@ -272,24 +272,26 @@ def confidence_of(
 
 def surprisal_tail(logprobs: Sequence[float]) -> float:
     """Mean surprisal of the worst tenth (at least one) of the tokens, in nats."""
-    worst = nlargest(math.ceil(len(logprobs) / 10), (-logprob for logprob in logprobs))
-    return math.fsum(worst) / len(worst)
+    worst = sorted(logprobs)[: math.ceil(len(logprobs) / 10)]
+    return 0.0 - math.fsum(worst) / len(worst)
 
 
 def lowest_window(logprobs: Sequence[float], size: int = WINDOW) -> float:
     """Lowest mean logprob over `size` tokens in a row; over all of them if there are fewer."""
-    return min(window_means(logprobs, size))
+    size = min(size, len(logprobs))
+    return min(0.0, min(_window_sums(logprobs, size)) / size)
 
 
 def window_means(logprobs: Sequence[float], size: int = WINDOW) -> list[float]:
     """Mean logprob of every window of `size` tokens in a row; one window if there are fewer."""
     size = min(size, len(logprobs))
-    window = math.fsum(logprobs[:size])
-    means = [window / size]
-    for leaving, entering in zip(logprobs, logprobs[size:], strict=False):
-        window += entering - leaving
-        means.append(min(0.0, window / size))  # a running sum can round to above 0
-    return means
+    return [min(0.0, total / size) for total in _window_sums(logprobs, size)]
+
+
+def _window_sums(logprobs: Sequence[float], size: int) -> Iterator[float]:
+    """The sum of every window; a running one can round to above 0."""
+    changes = map(sub, logprobs[size:], logprobs)
+    return accumulate(changes, initial=math.fsum(logprobs[:size]))
 
 
 def log1mexp(value: float) -> float:
@@ -325,9 +327,9 @@ def _descending(candidate: Candidate) -> float:
 def _entropy_and_tail(
     masses: Sequence[float], terms: list[float], first: float
 ) -> tuple[float, float]:
-    """The entropy over these and all the rest as one symbol, and the mass of that rest."""
+    """The entropy over these, largest first, with all the rest as one symbol; that rest's mass."""
     # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
-    tail = math.fsum([-math.expm1(first), math.exp(first), *[-mass for mass in masses]])
+    tail = -math.fsum([math.expm1(first), *masses[1:]])
     if tail <= 0:  # the masses are rounded too
         return max(0.0, -math.fsum(terms)), 0.0
     terms.append(tail * math.log(tail))
@@ -340,9 +342,8 @@ def _margin(descending: Sequence[float]) -> float | None:
     return descending[0] - descending[1]
 
 
-def _floored(logprob: float, tail: float | None) -> float:
-    if logprob > CENSORED:
-        return logprob
+def _floor(tail: float | None) -> float:
+    """What a censored token counts as in a mean."""
     return max(FLOOR, math.log(tail)) if tail is not None and tail > LEAST_TAIL else FLOOR
 
 
@@ -356,6 +357,10 @@ def _log_odds(logprob: float, others: Sequence[float], against: float, tail: flo
     if listed:
         return logprob - logsumexp(listed)
     return None if logprob >= 0 else logprob - log1mexp(logprob)
+
+
+def _known(column: Iterable[float | None]) -> list[float]:
+    return [of for of in column if of is not None]
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -9,13 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
+from langchain_logprobs.core.columns import BLOCK, plain_tokens
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
 from langchain_logprobs.core.report import Unavailable
-from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of, read_tokens, tokens_at
+from langchain_logprobs.core.shapes import (
+    SHAPES,
+    Shape,
+    fields_of,
+    plain_entries,
+    read_tokens,
+    tokens_at,
+)
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
@@ -126,21 +135,52 @@ def _asks(given: Mapping[str, Any]) -> bool:
     )
 
 
-def _read_events(events: Iterable[Event], shapes: Sequence[Shape]) -> _Read:
+def _read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> _Read:
     tokens: list[TokenLogprob] = []
     unreadable = False
-    for at_ns, _, chunk, logprobs in events:
-        info = getattr(chunk, "generation_info", None)
-        first = info.get("logprobs") if type(info) is dict else None
-        # Almost every chunk has them there, so the other places are looked for only if not.
-        read = tokens_at(at_ns, first, shapes) if first is not None else None
-        if not read:
-            read = _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
-        if read:
-            tokens += read
-        else:
-            unreadable = unreadable or read is None
+    for at in range(0, len(events), BLOCK):
+        for read in _reads(events[at : at + BLOCK], shapes):
+            if read:
+                tokens += read
+            else:
+                unreadable = unreadable or read is None
     return _Read(tuple(tokens), unreadable)
+
+
+def _reads(
+    events: Sequence[Event], shapes: Sequence[Shape]
+) -> Iterator[Sequence[TokenLogprob] | None]:
+    """The tokens of events, in order; of those that are plain, of all in a row at once."""
+    own_first = shapes[0] is SHAPES[0]
+    found = [plain_entries(_first(chunk)) if own_first else None for _, _, chunk, _ in events]
+    for is_plain, run in groupby(zip(events, found, strict=True), key=_is_plain):
+        block = list(run)
+        read = _plain_tokens(block) if is_plain else None
+        yield from ([_event_tokens(of, shapes) for of, _ in block] if read is None else [read])
+
+
+def _is_plain(row: tuple[Event, list[Any] | None]) -> bool:
+    return row[1] is not None
+
+
+def _plain_tokens(block: Iterable[tuple[Event, Any]]) -> list[TokenLogprob] | None:
+    events, found = zip(*block, strict=True)
+    times = [at_ns for (at_ns, *_), entries in zip(events, found, strict=True) for _ in entries]
+    return plain_tokens(list(chain.from_iterable(found)), "content", times)
+
+
+def _first(chunk: Any) -> object:
+    """What is in the place where almost every chunk has its logprobs."""
+    info = getattr(chunk, "generation_info", None)
+    return info.get("logprobs") if type(info) is dict else None
+
+
+def _event_tokens(event: Event, shapes: Sequence[Shape]) -> tuple[TokenLogprob, ...] | None:
+    at_ns, _, chunk, logprobs = event
+    first = _first(chunk)
+    # Almost every chunk has them there, so the other places are looked for only if not.
+    read = tokens_at(at_ns, first, shapes) if first is not None else None
+    return read or _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
 
 
 def _first_tokens(

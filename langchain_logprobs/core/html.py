@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import islice
 from typing import Final
 
 from langchain_logprobs.core.confidence import identity, measure
 from langchain_logprobs.core.heat import DARK, DARK_INK, LIGHT, LIGHT_INK, band, ramp, safe
-from langchain_logprobs.core.model import Candidate, TokenLogprob
-from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.model import Candidate, ModelCall, Run, RunTree, TokenLogprob
+from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.text import pieces
+from langchain_logprobs.core.trace import nested
 
 MOST_TOKENS: Final = 3_000
 """Tokens of an answer that are shown: a notebook keeps its output in the file."""
 MOST_CALLS: Final = 100
 """Calls that a list shows: the last ones."""
+MOST_LINES: Final = 300
+"""Runs and calls of a tree that are shown."""
+_DEEPEST = 30
 _DOUBTFUL = 6
 _ALTERNATIVES = 5
 
@@ -55,6 +60,7 @@ STYLE: Final = (
     ".lclp .sure{background:var(--bar)}"
     ".lclp summary{white-space:nowrap;overflow:hidden;text-overflow:ellipsis;cursor:pointer}"
     ".lclp .key span{padding:0 .45em}"
+    ".lclp .tree{border-left:2px solid var(--line);margin:.4em 0}"
 )
 
 
@@ -79,6 +85,59 @@ def calls_html(reports: Sequence[CallReport]) -> str:
             "</details>",
         ]
     return _page(parts)
+
+
+def tree_html(report: TreeReport) -> str:
+    """What ran inside a root run, in time; how sure each model call was, to be unfolded."""
+    tree = report.tree
+    calls = [
+        _Called(of, of.call.run_id, of.call.parent_run_id, of.call.started_ns)
+        for of in report.calls
+    ]
+    items: list[Run | _Called] = [*tree.runs, *calls]
+    lines = list(nested(items))
+    parts = [f"<div><b>{_text(tree.name)}</b> {_ended(tree)}</div>", '<div class="tree">']
+    for depth, of in lines[:MOST_LINES]:
+        parts.append(f'<div style="margin-left:{min(depth + 1, _DEEPEST) * 1.2:.1f}em">')
+        if isinstance(of, Run):
+            parts.append(f'{_text(of.name)} <span class="dim">{of.kind}</span> {_ended(of)}')
+        else:
+            parts += [
+                "<details><summary>",
+                _called(of.report),
+                "</summary>",
+                *_call(of.report),
+                "</details>",
+            ]
+        parts.append("</div>")
+    parts.append("</div>")
+    hidden = len(lines) - len(lines[:MOST_LINES]) + tree.omitted_runs + report.omitted
+    if hidden:
+        parts.append(f'<div class="dim">and {hidden:,} more runs and calls</div>')
+    return _page(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """A call's place in a tree."""
+
+    report: CallReport
+    run_id: object
+    parent_run_id: object
+    started_ns: int
+
+
+def _called(report: CallReport) -> str:
+    model = report.call.response_model or report.call.model or "model"
+    return f"{_headline(report)} · {_text(model)} {_ended(report.call)}"
+
+
+def _ended(of: Run | RunTree | ModelCall) -> str:
+    """How long it took, and how it ended if not well."""
+    seconds = max(of.ended_ns - of.started_ns, 0) / 1e9
+    took = f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    told = "" if of.outcome == "ok" else f" ✗ {of.outcome} {_text(of.error or '')}"
+    return f'<span class="dim">{took}</span>{told}'
 
 
 def _page(parts: Iterable[str]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.fields import FieldConfidence
 from langchain_logprobs.core.labels import LabelConfidence
-from langchain_logprobs.core.model import Completion, TokenLogprob
-from langchain_logprobs.core.report import CallReport, channels
+from langchain_logprobs.core.model import Completion, Run, TokenLogprob
+from langchain_logprobs.core.report import CallReport, TreeReport, channels
 from langchain_logprobs.core.text import pieces
 
 _DEPTH = 40
@@ -50,6 +50,32 @@ def plain_report(report: CallReport) -> dict[str, Any]:
     }
 
 
+def plain_tree(report: TreeReport) -> dict[str, Any]:
+    """The root run as JSON values: what ran inside it, each with what it ran in; calls in brief."""
+    tree, weakest = report.tree, report.weakest
+    return {
+        "root_run_id": str(tree.root_run_id),
+        "name": tree.name,
+        "kind": tree.kind,
+        "started_ns": tree.started_ns,
+        "ended_ns": tree.ended_ns,
+        "outcome": tree.outcome,
+        "error": tree.error,
+        "confidence": asdict(report.confidence),
+        "weakest": None if weakest is None else str(weakest.call.run_id),
+        "omitted_calls": report.omitted,
+        "omitted_runs": tree.omitted_runs,
+        "runs": [plain_run(of) for of in tree.runs],
+        "calls": [_call(of) for of in report.calls],
+    }
+
+
+def plain_run(run: Run) -> dict[str, Any]:
+    """A run that is no model call."""
+    ids = {"run_id": str(run.run_id), "parent_run_id": str(run.parent_run_id)}
+    return {**asdict(run), **ids}
+
+
 def plain_completion(completion: Completion) -> dict[str, Any]:
     """One answer with its tokens, channel by channel."""
     return {
@@ -80,6 +106,23 @@ def plain_value(value: Any, depth: int = 0) -> Any:
             return [plain_value(of, depth + 1) for of in value]
         case _:
             return f"<{type(value).__qualname__}>"
+
+
+def _call(report: CallReport) -> dict[str, Any]:
+    call = report.call
+    return {
+        "run_id": str(call.run_id),
+        "parent_run_id": None if call.parent_run_id is None else str(call.parent_run_id),
+        "model": call.response_model or call.model,
+        "started_ns": call.started_ns,
+        "ended_ns": call.ended_ns,
+        "outcome": call.outcome,
+        "error": call.error,
+        "confidence": report.confidence.confidence,
+        "low": report.low,
+        "unavailable": report.unavailable,
+        "tokens": report.confidence.count,
+    }
 
 
 def _token(token: TokenLogprob, piece: str) -> dict[str, Any]:

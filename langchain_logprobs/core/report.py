@@ -195,6 +195,12 @@ class TreeReport:
         """The root run's name."""
         return self.tree.name
 
+    def _repr_html_(self) -> str:
+        """The trace tree, each call's answer to be unfolded: what a notebook shows."""
+        from langchain_logprobs.core.html import tree_html  # noqa: PLC0415 - only notebooks need it
+
+        return tree_html(self)
+
 
 Report = CallReport | TreeReport
 """What flows through processors to sinks.

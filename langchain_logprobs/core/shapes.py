@@ -8,20 +8,17 @@ A reader takes whatever a provider sent and gives its tokens, or `None` for "not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import zip_longest
+from dataclasses import replace
+from itertools import chain, repeat, zip_longest
 from typing import Any, cast
 
+from langchain_logprobs.core.columns import BLOCK, plain_tokens
 from langchain_logprobs.core.confidence import distinct, sound_logprob
-from langchain_logprobs.core.model import CENSORED, Candidate, Channel, TokenLogprob
+from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
 
 Shape = Callable[[object], Iterable[TokenLogprob] | None]
 """A payload reader; `None` means "not my shape"."""
 
-_CANDIDATE = partial(tuple.__new__, Candidate)
-"""`Candidate._make`, in half the time."""
-_HELD_BACK = frozenset({"reasoning_content", "tokens"})
-"""Keys of other shapes, or of a channel, with which content is not all there is to read."""
 _CHANNELS: tuple[tuple[str, Channel], ...] = (
     ("reasoning_content", "reasoning"),
     ("content", "content"),
@@ -54,16 +51,13 @@ def read_channels(payload: object) -> Iterable[TokenLogprob] | None:
         for key, channel in _CHANNELS
         if isinstance(entries := fields.get(key), (list, tuple))
     ]
-    if not lists or not all(_are_entries(entries) for entries, _ in lists):
-        return None
-    return [_token(entry, channel) for entries, channel in lists for entry in entries]
+    read = [read_entries(entries, channel) for entries, channel in lists]
+    return None if not read or None in read else chain.from_iterable(filter(None, read))
 
 
 def read_list(payload: object) -> Iterable[TokenLogprob] | None:
     """A flat list of entries: Ollama (pydantic objects), Vertex AI, OpenAI's Responses API."""
-    if isinstance(payload, (list, tuple)) and _are_entries(payload):
-        return [_token(entry) for entry in payload]
-    return None
+    return read_entries(payload) if isinstance(payload, (list, tuple)) else None
 
 
 def read_text(payload: object) -> Iterable[TokenLogprob] | None:
@@ -103,8 +97,8 @@ def read_tokens(
             tokens = shape(payload)
             if tokens is not None:
                 return tuple(tokens)
-        except Exception:  # noqa: BLE001, S112 - whose code a payload runs, nobody knows; that it
-            continue  # was not read, the `None` tells
+        except Exception:  # noqa: BLE001, S112 - a payload is any object of anybody's, and reading
+            continue  # one runs its code, which may raise anything; it is then unread
     return None
 
 
@@ -131,45 +125,30 @@ def tokens_at(
     at_ns: int, payload: object, shapes: Sequence[Shape] = SHAPES
 ) -> tuple[TokenLogprob, ...] | None:
     """What `read_tokens` gives, with the time at which it arrived."""
-    try:
-        plain = _plain_tokens(payload, at_ns) if shapes[0] is SHAPES[0] else None
-    except Exception:  # noqa: BLE001 - as in `read_tokens`, which is asked next
-        plain = None
-    if plain is not None:
-        return plain
     tokens = read_tokens(payload, shapes)
-    return tokens and tuple(
-        TokenLogprob(of.text, of.logprob, of.raw, of.candidates, of.channel, at_ns) for of in tokens
-    )
+    return tokens and tuple(replace(of, at_ns=at_ns) for of in tokens)
 
 
-def _plain_tokens(payload: object, at_ns: int) -> tuple[TokenLogprob, ...] | None:
-    """What most chunks of most streams hold: content in OpenAI's shape, with nothing unusual.
-
-    The same as `read_channels` gives, in half the time; `None` wherever the two could differ.
-    """
-    if type(payload) is not dict or not _HELD_BACK.isdisjoint(payload) or payload.get("refusal"):
+def plain_entries(payload: object) -> list[Any] | None:
+    """The entries of the content, where that is all that a payload in OpenAI's shape holds."""
+    if type(payload) is not dict or type(entries := payload.get("content")) is not list:
         return None
-    entries = payload.get("content")
-    if type(entries) is not list:
-        return None
-    tokens = [_plain_token(entry, at_ns) for entry in entries]
-    return None if None in tokens else cast("tuple[TokenLogprob, ...]", tuple(tokens))
+    if "tokens" in payload or "reasoning_content" in payload or payload.get("refusal"):
+        return None  # another shape, or another channel
+    return entries or None
 
 
-def _plain_token(entry: object, at_ns: int) -> TokenLogprob | None:
-    if type(entry) is not dict:
+def read_entries(entries: Sequence[Any], channel: Channel = "content") -> list[TokenLogprob] | None:
+    """The tokens of a list of entries; `None` if these are none."""
+    blocks = [entries[at : at + BLOCK] for at in range(0, len(entries), BLOCK)]
+    plain = [plain_tokens(block, channel, repeat(None)) for block in blocks]
+    if None in plain and not _are_entries(entries):
         return None
-    text, logprob = entry.get("token"), entry.get("logprob")
-    raw, top = entry.get("bytes"), entry.get("top_logprobs")
-    if type(text) is not str or type(logprob) is not float or type(raw) is not list:
-        return None
-    if not CENSORED < logprob <= 0 or "\\x" in text or type(top) is not list:
-        return None
-    listed, raw = _plain_candidates(top), _raw(raw)
-    if listed is None or raw is None:
-        return None
-    return TokenLogprob(text, logprob + 0.0, raw, listed, "content", at_ns)
+    return [
+        token
+        for block, tokens in zip(blocks, plain, strict=True)
+        for token in (tokens or [_token(entry, channel) for entry in block])
+    ]
 
 
 def _are_entries(entries: Sequence[object]) -> bool:
@@ -199,32 +178,9 @@ def _candidates(top: object) -> tuple[Candidate, ...]:
         )
     if not isinstance(top, (list, tuple)):
         return ()
-    return _plain_candidates(top) or distinct(
+    return distinct(
         candidate for entry in top if (candidate := _candidate(fields_of(entry))) is not None
     )
-
-
-def _plain_candidates(top: Sequence[Any]) -> tuple[Candidate, ...] | None:
-    """The candidates as OpenAI and most others list them: complete, in order, each once.
-
-    There are up to twenty a token, and all are read while the user waits for the end of the call.
-    """
-    listed, known, before = [], set(), 0.0
-    try:
-        for entry in top:
-            if type(entry) is not dict:
-                return None
-            text, logprob, raw = entry["token"], entry["logprob"], entry["bytes"]
-            if type(text) is not str or type(logprob) is not float or type(raw) is not list:
-                return None
-            if not (raw and CENSORED < logprob <= before) or "\\x" in text:
-                return None
-            before, raw = logprob, bytes(raw)
-            known.add(raw)
-            listed.append(_CANDIDATE((text, logprob + 0.0, raw)))  # -0.0 would print as such
-    except (KeyError, TypeError, ValueError):
-        return None
-    return tuple(listed) if len(known) == len(listed) else None
 
 
 def _candidate(fields: Mapping[str, Any]) -> Candidate | None:

@@ -8,7 +8,10 @@ from uuid import UUID
 
 from langchain_logprobs.core.capture import OpenCall
 from langchain_logprobs.core.finish import asks_for_logprobs
+from langchain_logprobs.core.model import RunKind
 
+_GRAPH_STEP = "graph:step:"
+"""How the tag begins that LangGraph gives its nodes, and nothing inside them."""
 _KEPT_PARAMETERS = (
     "frequency_penalty",
     "logprobs",
@@ -80,6 +83,24 @@ def run_name(serialized: Mapping[str, Any], told: Mapping[str, Any]) -> str:
     """What LangChain calls a chain, a tool or a retriever."""
     path = serialized.get("id") or ["run"]
     return _text(told.get("name"), serialized.get("name")) or str(path[-1])
+
+
+def run_kind(told_as: RunKind, told: Mapping[str, Any]) -> RunKind:
+    """What a run is.
+
+    Args:
+        told_as: What the callback that told of it is for.
+        told: What else that was handed.
+    """
+    if told_as != "chain":
+        return told_as
+    match told.get("run_type"):
+        case "prompt":
+            return "prompt"
+        case "parser":
+            return "parser"
+    tags = told.get("tags") or ()
+    return "node" if any(str(tag).startswith(_GRAPH_STEP) for tag in tags) else "chain"
 
 
 def _text(*values: object) -> str | None:

@@ -19,7 +19,14 @@ from uuid import UUID
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.fields import FieldConfidence, Fields
 from langchain_logprobs.core.labels import LabelConfidence
-from langchain_logprobs.core.model import Candidate, Completion, ModelCall, RunTree, TokenLogprob
+from langchain_logprobs.core.model import (
+    Candidate,
+    Completion,
+    ModelCall,
+    Run,
+    RunTree,
+    TokenLogprob,
+)
 from langchain_logprobs.core.report import CallReport, SequenceConfidence
 from langchain_logprobs.core.tools import ToolConfidence
 
@@ -38,6 +45,7 @@ _KINDS: Mapping[str, Callable[..., Any]] = {
         FieldConfidence,
         LabelConfidence,
         ModelCall,
+        Run,
         RunTree,
         SequenceConfidence,
         TokenLogprob,

@@ -8,25 +8,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from langchain_logprobs.core.model import Outcome
+from langchain_logprobs.core.model import Outcome, RunTree
 from langchain_logprobs.core.report import CallReport, TreeReport, Unavailable
 from langchain_logprobs.store.codec import DamagedError, decode
+from langchain_logprobs.store.query import ORDERS, Query
 from langchain_logprobs.store.rows import used_bytes
 from langchain_logprobs.store.schema import StoreError, connect_to_read, default_path, explained
 
-Sort = Literal["newest", "oldest", "least", "most", "longest", "slowest"]
-"""In which order: by end, by confidence (runs without any last), by tokens, by duration."""
-
-_ORDERS: dict[Sort, str] = {
-    "newest": "seq DESC",
-    "oldest": "seq",
-    "least": "confidence IS NULL, confidence, seq",
-    "most": "confidence DESC, seq",
-    "longest": "tokens DESC, seq",
-    "slowest": "ended_ns - started_ns DESC, seq",
-}
 _PAGE = 200
 
 
@@ -69,56 +59,6 @@ _COLUMNS = ", ".join(of.name for of in fields(RunSummary))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """Which runs, and in which order.
-
-    Attributes:
-        model: Those of this model.
-        node: Those of this LangGraph node.
-        outcome: Those that ended so.
-        low: Those that were unsure (`True`), or those that were not.
-        under: Those with a confidence under this.
-        since_ns: Those that ended at this time or later.
-        until_ns: Those that ended before this time.
-        text: Those whose answer holds this near its beginning, whatever the case.
-        root: Those under this root run.
-        up_to: Those written no later than this `seq`.
-        sort: The order.
-
-    .. versionadded:: 0.1.0
-    """
-
-    model: str | None = None
-    node: str | None = None
-    outcome: str | None = None
-    low: bool | None = None
-    under: float | None = None
-    since_ns: int | None = None
-    until_ns: int | None = None
-    text: str | None = None
-    root: str | None = None
-    up_to: int | None = None
-    sort: Sort = "newest"
-
-    def where(self) -> tuple[str, list[Any]]:
-        """The condition in SQL, and its arguments."""
-        conditions = {
-            "model = ?": self.model,
-            "node = ?": self.node,
-            "outcome = ?": self.outcome,
-            "low = ?": self.low,
-            "confidence < ?": self.under,
-            "ended_ns >= ?": self.since_ns,
-            "ended_ns < ?": self.until_ns,
-            "instr(lower(text), lower(?)) > 0": self.text or None,
-            "root_run_id = ?": self.root,
-            "seq <= ?": self.up_to,
-        }
-        given = {text: value for text, value in conditions.items() if value is not None}
-        return " AND ".join(given) or "1", [_bindable(value) for value in given.values()]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """The confidences of one model in one stretch of time: their quartiles, tenth and ninetieth."""
 
@@ -153,7 +93,7 @@ class StoredRuns:
         condition, values = query.where()
         found = self._rows(
             f"SELECT {_COLUMNS} FROM calls WHERE {condition} "  # noqa: S608 - values are bound
-            f"ORDER BY {_ORDERS[query.sort]} LIMIT ? OFFSET ?",
+            f"ORDER BY {ORDERS[query.sort]} LIMIT ? OFFSET ?",
             [*values, -1 if limit is None else limit, offset],
         )
         return [_summary(row) for row in found]
@@ -211,7 +151,7 @@ class StoredRuns:
         condition, values = query.where()
         statement = (
             f"SELECT run_id, body FROM calls JOIN bodies USING (seq) WHERE {condition} "  # noqa: S608
-            f"ORDER BY {_ORDERS[query.sort]} LIMIT {_PAGE} OFFSET ?"
+            f"ORDER BY {ORDERS[query.sort]} LIMIT {_PAGE} OFFSET ?"
         )
         offset = 0
         while page := self._rows(statement, [*values, offset]):
@@ -231,6 +171,21 @@ class StoredRuns:
                 "single call."
             )
         body = self._decoded(found[0][0], dict, root_run_id)
+        return self._tree(body)
+
+    def run_tree(self, root_run_id: object) -> RunTree | None:
+        """The root run without its calls; `None` if it has not ended, or was a single call.
+
+        Raises:
+            StoreError: What is stored of it is damaged.
+        """
+        found = self._rows("SELECT body FROM trees WHERE root_run_id = ?", [str(root_run_id)])
+        if not found:
+            return None
+        tree: RunTree = self._decoded(found[0][0], dict, root_run_id)["tree"]
+        return tree
+
+    def _tree(self, body: dict[str, Any]) -> TreeReport:
         calls = {of: body["embedded"].get(of) or self.report(of) for of in body["calls"]}
         return TreeReport(
             tree=body["tree"],
@@ -240,9 +195,10 @@ class StoredRuns:
             omitted=body["omitted"],
         )
 
-    def roots(self) -> list[str]:
-        """The ids of the root runs, newest first."""
-        return [row[0] for row in self._rows("SELECT root_run_id FROM trees ORDER BY seq DESC", [])]
+    def roots(self, since_ns: int = 0) -> list[str]:
+        """The ids of the root runs that ended since then, newest first."""
+        statement = "SELECT root_run_id FROM trees WHERE ended_ns >= ? ORDER BY seq DESC"
+        return [row[0] for row in self._rows(statement, [since_ns])]
 
     def models(self) -> list[str]:
         """The models there are."""
@@ -350,7 +306,3 @@ def _quantiles(ordered: list[float]) -> tuple[float, float, float, float, float]
 def _summary(row: sqlite3.Row | tuple[Any, ...]) -> RunSummary:
     values = dict(zip((of.name for of in fields(RunSummary)), row, strict=True))
     return RunSummary(**{**values, "low": bool(values["low"])})
-
-
-def _bindable(value: object) -> object:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

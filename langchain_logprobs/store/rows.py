@@ -46,7 +46,7 @@ Row = tuple[Any, ...]
 def weight(report: Report) -> int:
     """How much room a report takes while it waits. A tree's calls are held anyway."""
     if isinstance(report, TreeReport):
-        return 1 + len(report.calls)
+        return 1 + len(report.calls) + len(report.tree.runs)
     return 1 + sum(len(completion.tokens) for completion in report.call.completions)
 
 
@@ -109,6 +109,7 @@ def tree_row(report: TreeReport, embedded: Iterable[CallReport]) -> Row:
         report.confidence.confidence,
         body["weakest"],
         encode(body),
+        len(tree.runs) + tree.omitted_runs,
     )
 
 
@@ -116,7 +117,7 @@ def insert_tree(connection: sqlite3.Connection, row: Row) -> None:
     """Writes a root run; one with the same id is replaced."""
     connection.execute(
         "INSERT OR REPLACE INTO trees (root_run_id, name, started_ns, ended_ns, outcome, calls, "
-        "confidence, weakest, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "confidence, weakest, body, runs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         row,
     )
 

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-VERSION: Final = 1
-"""Of the schema; in the file as `user_version`."""
+VERSION: Final = 2
+"""Of the schema; in the file as `user_version`. Those before it are read as they are."""
+MIGRATIONS: Final[Mapping[int, str]] = {
+    1: "ALTER TABLE trees ADD COLUMN runs INTEGER NOT NULL DEFAULT 0",
+}
+"""What makes a store of that version one of the next: done when somebody writes to it."""
 APPLICATION: Final = 0x4C4C5052
 """Says that an SQLite file is one of these ("LLPR"); in it as `application_id`."""
 VARIABLE: Final = "LANGCHAIN_LOGPROBS_STORE"
@@ -73,7 +77,8 @@ CREATE TABLE trees (
   calls INTEGER NOT NULL,
   confidence REAL,
   weakest TEXT,                           -- the run_id of its least confident call
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  runs INTEGER NOT NULL DEFAULT 0         -- chains, nodes, tools, retrievers inside; in the body
 );
 CREATE INDEX trees_by_end ON trees (ended_ns);
 CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -107,8 +112,11 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         connection.execute("PRAGMA foreign_keys = ON")
-        if not _is_made(connection, path):
+        version = _version(connection, path)
+        if version is None:
             _make(connection, path)
+        elif version < VERSION:
+            _migrate(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
     except BaseException:
@@ -165,7 +173,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         )
     with explained(path), ExitStack() as unless_returned:
         connection = unless_returned.enter_context(closing(_open_to_read(path)))
-        if _is_made(connection, path):
+        if _version(connection, path) is not None:
             unless_returned.pop_all()
             return connection
     raise StoreError(f"The store at {path} is empty: nothing was written to it yet.")
@@ -222,8 +230,8 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     return connection  # type: ignore[no-any-return]
 
 
-def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether it is a store of this version; `False` for an empty file.
+def _version(connection: sqlite3.Connection, path: Path) -> int | None:
+    """The version of the store, which is one that is known; `None` for an empty file.
 
     Raises:
         StoreError: It is something else.
@@ -231,25 +239,20 @@ def _is_made(connection: sqlite3.Connection, path: Path) -> bool:
     # First of all: another process may be making it, and what it commits comes all at once.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not tables:
-        return False
+        return None
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION:
         raise StoreError(
             f"{path} is an SQLite file of something else. Choose another path; it is left as it is."
         )
-    if version != VERSION:
-        newer = version > VERSION
-        way_out = (
-            'upgrade with `pip install -U "langchain-logprobs"`'
-            if newer
-            else "export it with the version that made it (`langchain-logprobs export`)"
-        )
+    if version != VERSION and version not in MIGRATIONS:
         raise StoreError(
-            f"The store at {path} has schema version {version}, and this is "
-            f"{VERSION}: {way_out}, or choose another path. It is left as it is."
+            f"The store at {path} has schema version {version}, and this is {VERSION}: upgrade "
+            'with `pip install -U "langchain-logprobs"`, or choose another path. It is left as it '
+            "is."
         )
-    return True
+    return int(version)
 
 
 def _make(connection: sqlite3.Connection, path: Path) -> None:
@@ -258,9 +261,23 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
     # Several processes may come here at once: the first makes it, the others find it made.
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not _is_made(connection, path):
+        if _version(connection, path) is None:
             for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Makes it a store of this version; all that is in it stays."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have done it meanwhile.
+        for version in range(_version(connection, path) or VERSION, VERSION):
+            connection.execute(MIGRATIONS[version])
+            connection.execute(f"PRAGMA user_version = {version + 1}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

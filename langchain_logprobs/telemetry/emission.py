@@ -13,6 +13,7 @@ from opentelemetry.context import Context
 
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
+from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
 from langchain_logprobs.telemetry.pace import SLICE, Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
@@ -40,6 +41,7 @@ class Emission:
         provider: Whose tracer that is, and whose queues must not overflow.
         parent: The LLM span.
         metrics: Where they are counted.
+        kept: What keeps their trace open.
     """
 
     report: CallReport
@@ -48,6 +50,7 @@ class Emission:
     provider: trace.TracerProvider
     parent: trace.SpanContext
     metrics: Metrics
+    kept: Kept = NOTHING
 
     def slices(self) -> Iterator[int]:
         """Emits the spans, a slice at a time; gives the number of each slice."""
@@ -66,6 +69,7 @@ class Emission:
                 emit(span)
             self._count(pace, len(batch))
             yield len(batch)
+        self.kept.release()
 
     def _count(self, pace: Pace, count: int) -> None:
         self.metrics.count_token_spans("emitted", count)

@@ -60,6 +60,7 @@ class Link:
         outer: The link of the call around this one, if there is one.
         span: Another instrumentation's span for the call, once there is one.
         claimed: Whether `span` was started for this very call, and not merely current at its start.
+        summary: Our span under `span`, where that one's trace must be kept open from the start.
         early: Whether the call started before spans could be seen to start.
         closed: Whether the call has ended.
     """
@@ -68,6 +69,7 @@ class Link:
     outer: Link | None = None
     span: trace.Span | None = None
     claimed: bool = False
+    summary: trace.Span | None = None
     early: bool = False
     closed: bool = False
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from queue import Queue
 from typing import Any
 
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
@@ -30,6 +31,7 @@ class Pace:
 
     Attributes:
         queues: Those that fill; `None` if a processor may have one that cannot be seen.
+        tasks: What exporters have still to do, and drop when that is too much.
         flush: Empties them, however long that takes.
         burst: Spans between two flushes.
         since: Spans since the last.
@@ -37,11 +39,14 @@ class Pace:
 
     queues: list[deque[Any]] | None
     flush: Callable[[], object]
+    tasks: Sequence[Queue[Any]] = ()
     burst: int = BURST
     since: int = 0
 
     def has_room(self) -> bool:
         """Whether a slice may be handed over now."""
+        if any(tasks.qsize() + SLICE > tasks.maxsize // 2 for tasks in self.tasks):
+            return False
         if self.queues is not None:
             return all(len(queue) + SLICE <= _share(queue) for queue in self.queues)
         if self.since + SLICE > self.burst:
@@ -52,9 +57,11 @@ class Pace:
 
 def pace_of(provider: object) -> Pace:
     """The pace at which a provider takes spans."""
+    active = getattr(provider, "_active_span_processor", None)
     return Pace(
-        queues=_queues(getattr(provider, "_active_span_processor", None)),
+        queues=_queues(active),
         flush=getattr(provider, "force_flush", lambda: None),
+        tasks=[] if active is None else [*filter(None, map(_tasks, processors(active)))],
         burst=_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, "")),
     )
 
@@ -76,11 +83,19 @@ def _queues(processor: object) -> list[deque[Any]] | None:
 
 def _seen(processor: object) -> deque[Any] | None:
     """The queue of a batch processor, if it is emptied before it is fuller than our share."""
+    processor = getattr(processor, "_batch_delegate", None) or processor  # MLflow's has one inside
     batch = getattr(processor, "_batch_processor", None)
     queue, size = getattr(batch, "_queue", None), getattr(batch, "_max_export_batch_size", None)
     if isinstance(queue, deque) and isinstance(size, int) and size + SLICE <= _share(queue):
         return queue
     return None
+
+
+def _tasks(processor: object) -> Queue[Any] | None:
+    """The bounded queue of things to do that an exporter has, as MLflow's does."""
+    exporter = getattr(processor, "span_exporter", None)
+    tasks = getattr(getattr(exporter, "_async_queue", None), "_queue", None)
+    return tasks if isinstance(tasks, Queue) and tasks.maxsize > 0 else None
 
 
 def _share(queue: deque[Any]) -> int:

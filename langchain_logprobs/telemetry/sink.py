@@ -18,9 +18,11 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProv
 from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.closing import Kept, closers
 from langchain_logprobs.telemetry.emission import Emission
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
 from langchain_logprobs.telemetry.metrics import Metrics, metrics_of
+from langchain_logprobs.telemetry.sampling import records_metrics, sampled_out
 from langchain_logprobs.telemetry.spans import (
     Attributes,
     Options,
@@ -85,7 +87,23 @@ class OpenTelemetrySink:
     def call_started(self, run_id: UUID, inside: UUID | None) -> None:
         """Notes where a call's spans will belong: called where and when the call starts."""
         outer = None if inside is None else self._links.get(inside)
-        self._links[run_id] = open_link(run_id, outer, early=self._watch())
+        link = open_link(run_id, outer, early=self._watch())
+        self._links[run_id] = link
+        # Theirs came first: when we hear the answer it will have ended, and its trace with it.
+        if link.claimed and link.span is not None and closers(self._provider):
+            link.summary = self._summary(link.span, None)
+
+    def wants(self, run_id: UUID) -> bool:
+        """Whether anything of a call that has just been started will be sent.
+
+        Nothing will be where no metrics are recorded, and the call's spans are sampled out with
+        the span around them.
+        """
+        link = self._links.get(run_id)
+        if link is None or records_metrics(self._meter_provider):
+            return True
+        providers = (self._provider, trace.get_tracer_provider())
+        return not all(sampled_out(link, provider) for provider in providers)
 
     def call_finished(self, run_id: UUID) -> None:
         """Forgets a call, reported or not."""
@@ -94,6 +112,8 @@ class OpenTelemetrySink:
         if link is not None:
             link.closed = True
             link.span = None  # whatever context still holds the link need not hold the span
+            if link.summary is not None:  # no report of the call was handed on
+                link.summary.end()
 
     def tree_finished(self, root_run_id: UUID, ended_ns: int) -> None:
         """Ends a root run's span, reported or not."""
@@ -138,15 +158,7 @@ class OpenTelemetrySink:
         link.closed = True
         count, omitted = count_token_spans(report, self._options)
         attributes = call_attributes(report, omitted, self._options)
-        if link.span is None:
-            attributes |= openinference_attributes("LLM", report.text, self._options)
-            span = self._own_span(report.call, attributes, link.context)
-        else:
-            span = link.span
-            if span.is_recording():
-                span.set_attributes(attributes)
-            elif span.get_span_context().trace_flags.sampled:
-                self._summarize(report.call, attributes, span)
+        span, kept = self._written_spans(report, attributes, link, is_followed=count > 0)
         self._written[report.call.run_id] = span.get_span_context()
         context = trace.set_span_in_context(span, Context())
         self.metrics.record_call(
@@ -156,30 +168,59 @@ class OpenTelemetrySink:
             metric_fields=self._options.metric_fields,
         )
         self.metrics.count_token_spans("omitted", omitted)
-        self._submit(report, count, span.get_span_context())
+        self._submit(report, count, span.get_span_context(), kept)
 
-    def _summarize(self, call: ModelCall, attributes: Attributes, parent: trace.Span) -> None:
-        """Says under an LLM span what that span, having ended, can no longer be told."""
-        self._tracer.start_span(
+    def _written_spans(
+        self, report: CallReport, attributes: Attributes, link: Link, *, is_followed: bool
+    ) -> tuple[trace.Span, Kept]:
+        """The LLM span with all there is to say, and what must stay open until the tokens follow.
+
+        What an LLM span that has ended can no longer be told is said under it.
+        """
+        call, own = report.call, None
+        if link.span is None:
+            own = self._own_span(report, attributes, link.context)
+        span = own or link.span or trace.INVALID_SPAN
+        wanted = closers(self._provider) if is_followed else []
+        is_sampled = span.get_span_context().trace_flags.sampled
+        summary, link.summary = link.summary, None
+        if summary is None and is_sampled and (wanted or not span.is_recording()):
+            summary = self._summary(span, call.started_ns)
+        for told in (link.span, summary):
+            if told is not None and told.is_recording():
+                told.set_attributes(attributes)
+        ended_ns = max(call.started_ns, call.ended_ns)
+        if own is not None:
+            own.end(ended_ns)
+        kept = Kept(summary, ended_ns, wanted)
+        if not wanted:
+            kept.release()
+        return span, kept
+
+    def _summary(self, parent: trace.Span, start_ns: int | None = None) -> trace.Span:
+        return self._tracer.start_span(
             names.SUMMARY_SPAN,
             context=trace.set_span_in_context(parent, Context()),
-            attributes=attributes,
-            start_time=call.started_ns,
-        ).end(max(call.started_ns, call.ended_ns))
+            start_time=start_ns,
+        )
 
-    def _own_span(self, call: ModelCall, attributes: Attributes, context: Context) -> trace.Span:
+    def _own_span(self, report: CallReport, attributes: Attributes, context: Context) -> trace.Span:
+        call = report.call
         if not trace.get_current_span(context).get_span_context().is_valid:
             context = self._under_root(call, context)
         span = self._tracer.start_span(
             f"{call.operation} {call.model}" if call.model else call.operation,
             context=context,
             kind=SpanKind.CLIENT,
-            attributes={**model_attributes(call), **attributes},
+            attributes={
+                **model_attributes(call),
+                **attributes,
+                **openinference_attributes("LLM", report.text, self._options),
+            },
             start_time=call.started_ns,
         )
         if call.outcome == "error":
             span.set_status(Status(StatusCode.ERROR, call.error))
-        span.end(max(call.started_ns, call.ended_ns))
         return span
 
     def _under_root(self, call: ModelCall, context: Context) -> Context:
@@ -221,7 +262,9 @@ class OpenTelemetrySink:
     def _tracer(self) -> Tracer:
         return self._provider.get_tracer(names.SCOPE, _version())
 
-    def _submit(self, report: CallReport, count: int, parent: trace.SpanContext) -> None:
+    def _submit(
+        self, report: CallReport, count: int, parent: trace.SpanContext, kept: Kept
+    ) -> None:
         metrics, provider = self.metrics, self._provider
         if not count:
             return
@@ -235,15 +278,16 @@ class OpenTelemetrySink:
             provider=provider,
             parent=parent,
             metrics=metrics,
+            kept=kept,
         )
         job = Job(
             left=count,
             slices=emission.slices(),
-            lost=partial(_lose, metrics),
+            lost=partial(_lose, metrics, kept),
             failed=partial(_failed, metrics),
         )
         if not self._worker.submit(job, limit=self._options.max_pending_spans):
-            _lose(metrics, count)
+            _lose(metrics, kept, count)
 
 
 @cache
@@ -264,7 +308,8 @@ def _in_time(flush: Callable[[int], object], timeout: float) -> bool:
     return bool(done and done[0])
 
 
-def _lose(metrics: Metrics, count: int) -> None:
+def _lose(metrics: Metrics, kept: Kept, count: int) -> None:
+    kept.release()
     metrics.count_token_spans("lost", count)
     if metrics.is_first("lost"):
         _LOG.warning(

@@ -8,13 +8,18 @@ from dataclasses import asdict
 from typing import Any, cast, get_args
 
 from langchain_logprobs.core.confidence import FLOOR, WINDOW, window_means
-from langchain_logprobs.core.plain import plain_report
-from langchain_logprobs.core.report import CallReport
-from langchain_logprobs.store.reader import Query, Sort, StoredRuns
+from langchain_logprobs.core.model import Run, RunTree
+from langchain_logprobs.core.plain import plain_report, plain_run
+from langchain_logprobs.core.reasons import REASONS
+from langchain_logprobs.core.report import CallReport, Unavailable
+from langchain_logprobs.core.trace import nested
+from langchain_logprobs.store.query import Query, Sort
+from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
 PAGE = 200
 """Runs that are sent at once."""
-_TREE_CALLS = 500
+_TREE_CALLS = 10_000
+_TREE_LINES = 2_000
 _SECOND_NS = 1_000_000_000
 
 
@@ -75,13 +80,41 @@ def run_of(stored: StoredRuns, run_id: str) -> dict[str, Any]:
     """All there is of one run: its report, its uncertain windows, the calls around it."""
     summary = stored.resolve(run_id)
     report = stored.report(summary.run_id)
-    around = stored.summaries(Query(root=summary.root_run_id), limit=_TREE_CALLS)
     return {
         "report": plain_report(report),
+        "explained": None if report.unavailable is None else _explained(report.unavailable),
         "windows": uncertain_windows(report),
-        "calls": sorted((asdict(of) for of in around), key=_started),
-        "root_started_ns": report.call.root_started_ns,
+        "trace": trace_of(stored, summary),
     }
+
+
+def trace_of(stored: StoredRuns, summary: RunSummary) -> dict[str, Any]:
+    """The tree of what ran in the same root run, line by line; of one that runs on, its calls."""
+    tree = stored.run_tree(summary.root_run_id)
+    calls = stored.summaries(Query(root=summary.root_run_id), limit=_TREE_CALLS)
+    items: list[Run | RunSummary] = [*(tree.runs if tree else ()), *calls]
+    lines = list(nested(items))
+    times: list[RunTree | RunSummary] = [*calls, *([tree] if tree else [])]
+    return {
+        "name": tree.name if tree else summary.root_name,
+        "ended": tree is not None,
+        "outcome": tree.outcome if tree else None,
+        "error": tree.error if tree else None,
+        "started_ns": min(of.started_ns for of in times),
+        "ended_ns": max(of.ended_ns for of in times),
+        "lines": [{"depth": depth, **_line(of)} for depth, of in lines[:_TREE_LINES]],
+        "total": len(lines),
+        "omitted": tree.omitted_runs if tree else 0,
+    }
+
+
+def _explained(reason: Unavailable) -> str:
+    of = REASONS[reason]
+    return f"No confidence: {of.told}. The way out: {of.way_out}."
+
+
+def _line(of: Run | RunSummary) -> dict[str, Any]:
+    return {"kind": "call", **asdict(of)} if isinstance(of, RunSummary) else plain_run(of)
 
 
 def uncertain_windows(report: CallReport) -> list[list[int]]:
@@ -119,8 +152,3 @@ def _number(parameters: Mapping[str, str], name: str) -> float | None:
     if not 0 <= value < 2**63:
         raise BadQueryError(f"{name} is {text!r}, but takes a number, at least 0")
     return value
-
-
-def _started(call: Mapping[str, Any]) -> int:
-    started: int = call["started_ns"]
-    return started

@@ -23,7 +23,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from langchain_logprobs.core.heat import DARK, DARK_INK, LIGHT, LIGHT_INK, ramp
-from langchain_logprobs.store.reader import Query, StoredRuns
+from langchain_logprobs.store.query import Query
+from langchain_logprobs.store.reader import StoredRuns
 from langchain_logprobs.store.schema import StoreError
 from langchain_logprobs.viewer import answers
 

@@ -25,12 +25,14 @@ from langchain_logprobs import (
     OpenTelemetrySink,
     Processor,
     Report,
+    Run,
     RunTree,
     SequenceConfidence,
     Settings,
     SettingsError,
     Shape,
     Sink,
+    Store,
     TokenLogprob,
     TokenMeasures,
     TreeReport,
@@ -69,7 +71,7 @@ def handlers(tracers: TracerProvider, meters: MeterProvider) -> None:
         tracer_provider=tracers,
         meter_provider=meters,
         processors=[process, redact(), sample(0.5), through(keep_lowest(3))],
-        sinks=[sink, CollectingSink(), OpenTelemetrySink()],
+        sinks=[sink, CollectingSink(), OpenTelemetrySink(), Store("runs.db")],
         shapes=[read],
         on_report=print,
         on_low_confidence=lambda report: assert_type(report, CallReport),
@@ -126,6 +128,7 @@ def values(report: CallReport, tree: TreeReport, one: TokenLogprob) -> None:
     assert_type(report.call.completions, tuple[Completion, ...])
     assert_type(report.call.metadata, Mapping[str, Any])
     assert_type(tree.tree, RunTree)
+    assert_type(tree.tree.runs, tuple[Run, ...])
     assert_type(tree.calls, tuple[CallReport, ...])
     assert_type(tree.weakest, CallReport | None)
     assert_type(tree.name, str)

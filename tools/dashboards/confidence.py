@@ -171,7 +171,7 @@ def _where(board: dashboard.Dashboard) -> None:
             SHARE,
             f"sort_desc(topk(15, {FIELDS.mean(names.FIELD_UNCERTAINTY)}))",
             "{{" + names.METRIC_FIELD + "}}",
-        )
+        ).no_value("No field: metric_fields names those to measure.")
     )
     board.with_panel(
         lines(
@@ -219,7 +219,7 @@ def _other_reasons(board: dashboard.Dashboard) -> None:
                 + reason.rate(names.RESPONSES, f'{names.METRIC_CONFIDENCE}="unavailable"')
             },
             width=8,
-        )
+        ).no_value("none")
     )
     board.with_panel(
         stacked(

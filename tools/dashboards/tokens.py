@@ -13,11 +13,12 @@ UID = "langchain-logprobs-tokens"
 TEMPO = models.DataSourceRef(type_val="tempo", uid="${datasource}")
 CALL = (
     f'resource.service.name =~ "$service" && span.{names.REQUEST_MODEL} =~ "$model"'
-    f" && span.{names.RESPONSE_CONFIDENCE} >= 0"
+    f" && span.{names.RESPONSE_CONFIDENCE} != nil"
 )
 """A call with a number: another instrumentation's span or the package's own."""
 # By attribute and not by name: with `openinference` token spans are named after their tokens.
-DOUBTFUL = f"span.{names.TOKEN_PROBABILITY} < $below"
+# Times 1.0: to Tempo a probability is a float, and no float is below an integer such as 1.
+DOUBTFUL = f"span.{names.TOKEN_PROBABILITY} < 1.0 * $below"
 TOKENS = f"{{ {CALL} }} > {{ {DOUBTFUL} }}"
 SHOWN_OF_TOKEN = (
     names.TOKEN_TEXT,
@@ -76,18 +77,23 @@ def build() -> models.Dashboard:
         .with_panel(
             _lines(
                 "Confidence of sampled calls",
-                "Median and lowest twentieth, by model. Needs TraceQL metrics in Tempo; the "
-                "Confidence dashboard counts every call, sampled or not.",
-                f"{{ {CALL} }} | quantile_over_time(span.{names.RESPONSE_CONFIDENCE}, 0.5, 0.05)"
-                f" by (span.{names.REQUEST_MODEL})",
-            )
+                "Mean and lowest, by model. The Confidence dashboard counts every call, sampled "
+                "or not. Tempo 2 needs its local-blocks processor for this.",
+                # Not quantiles: Tempo's buckets are powers of two from 2 on, and no probability
+                # falls into one.
+                *(
+                    f"{{ {CALL} }} | {function}(span.{names.RESPONSE_CONFIDENCE})"
+                    f" by (span.{names.REQUEST_MODEL})"
+                    for function in ("avg_over_time", "min_over_time")
+                ),
+            ).max(1)
         )
         .with_panel(
             _lines(
                 "Doubtful tokens a second",
-                "Of sampled calls, by channel of the answer. Needs TraceQL metrics in Tempo.",
-                f'{{ {DOUBTFUL} && resource.service.name =~ "$service" }}'
-                f" | rate() by (span.{names.TOKEN_CHANNEL})",
+                "Of sampled calls, by channel of the answer. Tempo 2 needs its local-blocks "
+                "processor for this.",
+                f"{TOKENS} | rate() by (span.{names.TOKEN_CHANNEL})",
             )
         )
     )
@@ -118,18 +124,20 @@ def _spans(title: str, about: str, query: str) -> table.Panel:
     )
 
 
-def _lines(title: str, about: str, query: str) -> timeseries.Panel:
-    target = tempo.TempoQuery().ref_id("A").datasource(TEMPO).query_type("traceql").query(query)
-    return (
+def _lines(title: str, about: str, *queries: str) -> timeseries.Panel:
+    panel = (
         timeseries.Panel()
         .title(title)
         .description(about)
         .datasource(TEMPO)
         .min(0)
-        .with_target(target)
         .span(12)
         .height(8)
     )
+    for name, query in zip("AB", queries, strict=False):
+        target = tempo.TempoQuery().ref_id(name).datasource(TEMPO).query_type("traceql")
+        panel.with_target(target.query(query))
+    return panel
 
 
 def _selected(attributes: tuple[str, ...]) -> str:
@@ -139,8 +147,8 @@ def _selected(attributes: tuple[str, ...]) -> str:
 def _variables() -> list[Builder[models.VariableModel]]:
     return [
         dashboard.DatasourceVariable("datasource").label("Data source").type("tempo"),
-        _choice("service", "Application", "resource.service.name"),
-        _choice("model", "Model", f"span.{names.REQUEST_MODEL}"),
+        _choice("service", "Application", "service.name"),
+        _choice("model", "Model", names.REQUEST_MODEL),
         dashboard.TextBoxVariable("below").label("Probability below").default_value("0.5"),
     ]
 

@@ -4,21 +4,8 @@ import { Heat } from "./heat.js";
 import { makeStrip } from "./strip.js";
 
 const CHANNELS = { content: "answer", refusal: "refusal", reasoning: "reasoning" };
-const EXPLAINED = {
-  not_requested: "The model was not asked for logprobs: with_logprobs(model, top_logprobs=5) asks.",
-  not_sent: "The model was asked for logprobs and sent none.",
-  dropped_by_langchain: "The provider's LangChain package drops logprobs on this way of calling.",
-  provider_omits_tool_logprobs: "The provider sends no logprobs for tool calls.",
-  unreadable: "Logprobs came in a shape that no reader knows.",
-  refusal: "The model refused; these are the refusal's tokens.",
-  choices_interleaved: "Several answers were streamed as one and cannot be told apart.",
-  incomplete: "The answer comes from a cache that holds the logprobs of its last tokens alone.",
-  no_numbers: "Tokens came, none with a usable logprob.",
-  no_answer: "The call ended before the first token.",
-};
-
 export async function showRun(main, wanted, { isCurrent }) {
-  const { report, windows, calls, root_started_ns } = await ask(`runs/${encodeURIComponent(wanted.get("run"))}`);
+  const { report, explained, windows, trace } = await ask(`runs/${encodeURIComponent(wanted.get("run"))}`);
   if (!isCurrent()) return null;
   const sequences = sequencesOf(report);
   const open = [];
@@ -28,8 +15,8 @@ export async function showRun(main, wanted, { isCurrent }) {
     stage.replaceChildren(...answer(report, sequence, sequence === sequences[0] ? windows : [], open));
   };
   main.replaceChildren(
-    heading(report),
-    calls.length > 1 ? tree(calls, report, root_started_ns) : "",
+    heading(report, explained),
+    trace.total > 1 ? tree(trace, report) : "",
     sequences.length > 1 ? chooser(sequences, show) : "",
     stage,
     more(report),
@@ -48,7 +35,7 @@ function sequencesOf(report) {
       .filter((of) => of.tokens.length));
 }
 
-function heading(report) {
+function heading(report, explained) {
   const of = report.confidence;
   const figure = (name, value, title) => el("div", { title }, el("dt", {}, name), el("dd", {}, value));
   return el(
@@ -57,7 +44,7 @@ function heading(report) {
     el("h1", {}, safe(report.response_model ?? report.model ?? "unknown model")),
     el("p", { class: "dim" },
       [when(report.ended_ns), duration(report.ended_ns - report.started_ns), safe(report.provider ?? ""), report.outcome === "ok" ? "" : `${report.outcome} ${safe(report.error ?? "")}`, report.run_id].filter(Boolean).join(" · ")),
-    report.unavailable ? el("p", { class: "note" }, EXPLAINED[report.unavailable] ?? report.unavailable) : null,
+    report.unavailable ? el("p", { class: "note" }, explained) : null,
     el("dl", { class: "figures" },
       el("div", { class: "main-figure" }, el("dt", {}, "confidence"), el("dd", {}, meter(of.confidence, report.low))),
       figure("tokens", of.count.toLocaleString()),
@@ -69,23 +56,55 @@ function heading(report) {
   );
 }
 
-function tree(calls, report, rootStarted) {
-  const start = Math.min(...calls.map((of) => of.started_ns), rootStarted ?? Infinity);
-  const span = Math.max(1, Math.max(...calls.map((of) => of.ended_ns)) - start);
+function tree(trace, report) {
+  const span = Math.max(1, trace.ended_ns - trace.started_ns);
+  const calls = trace.lines.filter((of) => of.kind === "call");
+  const told = [
+    trace.ended ? "" : "has not ended yet", ended(trace), `${calls.length} model call${calls.length === 1 ? "" : "s"}`, duration(span),
+  ].filter(Boolean).join(" · ");
+  const box = el("ol", { class: "lines" }, ...trace.lines.map((of) => line(of, trace, span, report)));
+  const unseen = trace.total - trace.lines.length;
+  // Prompts and parsers are most of a tree, and rarely what somebody looks for.
+  const small = trace.lines.filter(isSmall).length;
+  const toggle = el("input", { type: "checkbox", name: "steps", onchange: (event) => box.classList.toggle("brief", !event.target.checked) });
+  box.classList.add("brief");
+  const current = box.querySelector("[aria-current]");
+  queueMicrotask(() => current && box.scrollHeight > box.clientHeight && (box.scrollTop = current.offsetTop - box.clientHeight / 2));
   return el(
-    "section", { class: "tree", "aria-label": "Calls of this run tree" },
-    el("h2", {}, safe(report.root_name ?? "run"), el("small", { class: "dim" }, ` ${calls.length} model calls, ${duration(span)}`)),
-    el("ol", {}, ...calls.map((of) => {
-      const bar = el("span", { class: "bar" });
-      bar.style.left = `${(100 * (of.started_ns - start)) / span}%`;
-      bar.style.width = `${Math.max(0.5, (100 * (of.ended_ns - of.started_ns)) / span)}%`;
-      return el("li", {}, el("a", { href: `?run=${of.run_id}`, "data-go": "", "aria-current": of.run_id === report.run_id ? "true" : null },
-        el("span", { class: "name" }, safe(of.node ?? of.model ?? "call")),
-        el("span", { class: "confidence" }, meter(of.confidence, of.low)),
-        el("span", { class: "time", "aria-hidden": "true" }, bar),
-        el("span", { class: "dim took" }, duration(of.ended_ns - of.started_ns))));
-    })),
+    "section", { class: "tree", "aria-label": "Trace tree" },
+    el("h2", {}, safe(trace.name ?? "run"), el("small", { class: "dim" }, ` ${told}`),
+      small ? el("label", { class: "check" }, toggle, `${small} prompt${small === 1 ? "" : "s"} and parsers`) : null),
+    box,
+    unseen ? el("p", { class: "dim" }, `and ${unseen.toLocaleString()} more: langchain-logprobs export --trees`) : null,
+    trace.omitted ? el("p", { class: "dim" }, `${trace.omitted.toLocaleString()} further runs passed the bounds, and were not kept.`) : null,
   );
+}
+
+const isSmall = (of) => (of.kind === "prompt" || of.kind === "parser") && of.outcome === "ok";
+
+const ended = (of) => (of.outcome && of.outcome !== "ok" ? `${of.outcome} ${safe(of.error ?? "")}`.trim() : "");
+
+function line(of, trace, span, report) {
+  const bar = el("span", { class: "bar" });
+  const left = Math.min(Math.max(0, of.started_ns - trace.started_ns) / span, 1);
+  bar.style.left = `${100 * left}%`;
+  bar.style.width = `${100 * Math.min(Math.max(0.003, (of.ended_ns - of.started_ns) / span), 1 - left)}%`;
+  const isCall = of.kind === "call";
+  // Of a root run that goes on only the calls are known yet: their nodes tell them apart.
+  const called = (trace.ended ? null : of.node) ?? of.model ?? "model";
+  const name = el("span", { class: "name" }, isCall ? el("b", {}, safe(called)) : safe(of.name), " ",
+    el("span", { class: "kind" }, isCall ? "model" : of.kind), ended(of) ? el("span", { class: "tag failed" }, ended(of)) : null);
+  name.style.paddingInlineStart = `${Math.min(of.depth, 24) * 16}px`;
+  const parts = [
+    name,
+    el("span", { class: "confidence" }, isCall ? (of.confidence === null ? el("span", { class: "dim" }, of.unavailable ?? of.outcome) : meter(of.confidence, of.low)) : ""),
+    el("span", { class: "time", "aria-hidden": "true" }, bar),
+    el("span", { class: "dim took" }, duration(of.ended_ns - of.started_ns)),
+  ];
+  const inner = isCall
+    ? el("a", { class: "line", href: `?run=${encodeURIComponent(of.run_id)}`, "data-go": "", "aria-current": of.run_id === report.run_id ? "true" : null }, ...parts)
+    : el("div", { class: "line" }, ...parts);
+  return el("li", { class: `${of.kind}${isSmall(of) ? " small" : ""}`, "aria-level": of.depth + 1 }, inner);
 }
 
 function chooser(sequences, show) {

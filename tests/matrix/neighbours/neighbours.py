@@ -5,26 +5,63 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Tracer, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 
-class Started(SpanProcessor):
-    """Keeps every span that starts: some never end."""
+class Seen:
+    """Every span of the process: some never end, and some are never started.
+
+    Nothing is registered for their start: then our token spans could not be made directly.
+    """
 
     def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
+        self._exporter = InMemorySpanExporter()
+        self._started: list[ReadableSpan] = []
+        self.processor = SimpleSpanProcessor(self._exporter)
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Keeps a span."""
-        del parent_context
-        self.spans.append(span)
+    def watch(self) -> None:
+        """Sees every span that any tracer starts from now on."""
+        start_span = Tracer.start_span
+
+        def start_and_keep(*given: Any, **named: Any) -> trace.Span:
+            span = start_span(*given, **named)
+            if isinstance(span, ReadableSpan):
+                self._started.append(span)
+            return span
+
+        Tracer.start_span = start_and_keep  # type: ignore[method-assign]
+
+    def take(self) -> list[tuple[ReadableSpan, bool]]:
+        """The spans since the last call, and whether each was made without being started."""
+        started, self._started = self._started, []
+        ended = self._exporter.get_finished_spans()
+        self._exporter.clear()
+        known = {of.context.span_id for of in started}
+        made = [of for of in ended if of.context.span_id not in known]
+        return [*((of, False) for of in started), *((of, True) for of in made)]
+
+
+class Arrived(NamedTuple):
+    """What a neighbour's own back end has of our spans.
+
+    Attributes:
+        tokens: Token spans under a call of a model.
+        summaries: Spans named `logprobs` under one.
+        astray: Whatever else there is of ours.
+    """
+
+    tokens: int = 0
+    summaries: int = 0
+    astray: int = 0
 
 
 @dataclass
@@ -32,63 +69,58 @@ class Neighbour:
     """Another instrumentation at work.
 
     Attributes:
-        started: The provider's spans.
         callbacks: The handlers it wants to be passed.
-        delivered: How many token spans reached its own backend, where that is another way.
+        provider: The tracer provider to hand to our handler; `None` for the global one.
+        arrived: What its own back end has, where that is another way.
     """
 
-    started: Started
     callbacks: Callable[[], list[Any]] = list
-    delivered: Callable[[], int | None] = lambda: None
-
-    def spans(self) -> list[ReadableSpan]:
-        """The spans started since the last call."""
-        started, self.started.spans = self.started.spans, []
-        return started
+    provider: TracerProvider | None = None
+    arrived: Callable[[], Arrived | None] = lambda: None
 
 
 @contextlib.contextmanager
-def beside(name: str, base_url: str) -> Iterator[Neighbour]:
+def beside(name: str, seen: Seen, base_url: str) -> Iterator[Neighbour]:
     """The instrumentation of this name, set up as its documentation says."""
-    started = Started()
     with tempfile.TemporaryDirectory() as folder:
-        yield _SETUPS[name](started, base_url, folder)
+        yield _SETUPS[name](seen, base_url, folder)
 
 
-def _provider(started: Started) -> TracerProvider:
+def _provider(seen: Seen) -> TracerProvider:
     provider = TracerProvider()
-    provider.add_span_processor(started)
+    provider.add_span_processor(seen.processor)
     trace.set_tracer_provider(provider)
     return provider
 
 
-def _none(started: Started, *_: str) -> Neighbour:
-    _provider(started)
-    return Neighbour(started)
+def _counted(spans: Iterable[tuple[str, bool]]) -> Arrived:
+    """What there is, of pairs of a span's name and whether it is under a call of a model."""
+    counts = Counter(name if is_under_call else "" for name, is_under_call in spans)
+    return Arrived(counts["token"], counts["logprobs"], counts[""])
 
 
-def _genai(started: Started, *_: str) -> Neighbour:
+def _genai(seen: Seen, *_: str) -> Neighbour:
     from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor
 
-    LangChainInstrumentor().instrument(tracer_provider=_provider(started))
-    return Neighbour(started)
+    LangChainInstrumentor().instrument(tracer_provider=_provider(seen))
+    return Neighbour()
 
 
-def _openinference(started: Started, *_: str) -> Neighbour:
+def _openinference(seen: Seen, *_: str) -> Neighbour:
     from openinference.instrumentation.langchain import LangChainInstrumentor
 
-    LangChainInstrumentor().instrument(tracer_provider=_provider(started))
-    return Neighbour(started)
+    LangChainInstrumentor().instrument(tracer_provider=_provider(seen))
+    return Neighbour()
 
 
-def _openllmetry(started: Started, *_: str) -> Neighbour:
+def _openllmetry(seen: Seen, *_: str) -> Neighbour:
     from opentelemetry.instrumentation.langchain import LangchainInstrumentor
 
-    LangchainInstrumentor().instrument(tracer_provider=_provider(started))
-    return Neighbour(started)
+    LangchainInstrumentor().instrument(tracer_provider=_provider(seen))
+    return Neighbour()
 
 
-def _langfuse(started: Started, base_url: str, _: str) -> Neighbour:
+def _langfuse(seen: Seen, base_url: str, _: str) -> Neighbour:
     from langfuse import Langfuse
     from langfuse.langchain import CallbackHandler
     from langfuse.span_filter import is_default_export_span
@@ -98,7 +130,7 @@ def _langfuse(started: Started, base_url: str, _: str) -> Neighbour:
         public_key="pk-lf-none",
         secret_key="sk-lf-none",
         base_url=base_url.removesuffix("/v1"),
-        tracer_provider=_provider(started),
+        tracer_provider=_provider(seen),
         span_exporter=backend,
         # Langfuse exports no spans of scopes that it does not know, unless it is told so.
         should_export_span=lambda span: (
@@ -106,65 +138,108 @@ def _langfuse(started: Started, base_url: str, _: str) -> Neighbour:
         ),
     )
 
-    def delivered() -> int:
+    def arrived() -> Arrived:
         client.flush()
-        return sum(of.name == "token" for of in backend.get_finished_spans())
+        spans = backend.get_finished_spans()
+        calls = {
+            of.context.span_id
+            for of in spans
+            if (of.attributes or {}).get("langfuse.observation.type") == "generation"
+        }
+        ours = [of for of in spans if of.instrumentation_scope.name == "langchain_logprobs"]
+        return _counted((of.name, of.parent.span_id in calls) for of in ours)
 
-    return Neighbour(started, lambda: [CallbackHandler()], delivered)
+    return Neighbour(lambda: [CallbackHandler()], arrived=arrived)
 
 
-def _openlit(started: Started, *_: str) -> Neighbour:
+def _openlit(seen: Seen, *_: str) -> Neighbour:
     import openlit
 
-    _provider(started)
+    _provider(seen)
     openlit.init(disable_metrics=True, disable_events=True)
-    return Neighbour(started)
+    return Neighbour()
 
 
-def _mlflow(started: Started, _: str, folder: str) -> Neighbour:
+def _mlflow(seen: Seen, _: str, folder: str) -> Neighbour:
     os.environ["MLFLOW_USE_DEFAULT_TRACER_PROVIDER"] = "false"
-    os.environ["MLFLOW_ENABLE_ASYNC_TRACE_LOGGING"] = "false"
+    mlflow = _mlflow_at(folder)
+    _provider(seen)
+    mlflow.langchain.autolog()
+    return Neighbour(arrived=partial(_in_mlflow, mlflow))
+
+
+def _mlflow_alone(seen: Seen, _: str, folder: str) -> Neighbour:
+    mlflow = _mlflow_at(folder)
+    provider = mlflow.tracing.get_bridged_tracer_provider()
+    provider.add_span_processor(seen.processor)
+    mlflow.langchain.autolog()
+    return Neighbour(provider=provider, arrived=partial(_in_mlflow, mlflow))
+
+
+def _mlflow_at(folder: str) -> Any:
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.set_experiment("beside")
-    _provider(started)
-    mlflow.langchain.autolog()
-
-    def delivered() -> int:
-        traces = mlflow.search_traces(return_type="list", max_results=500)
-        return sum(span.name == "token" for of in traces for span in of.data.spans)
-
-    return Neighbour(started, delivered=delivered)
+    return mlflow
 
 
-def _logfire(started: Started, *_: str) -> Neighbour:
+def _in_mlflow(mlflow: Any) -> Arrived:
+    mlflow.flush_trace_async_logging()
+    found = []
+    for of in mlflow.search_traces(return_type="list", max_results=500):
+        kinds = {span.span_id: span.span_type for span in of.data.spans}
+        found += [
+            (span.name, kinds.get(span.parent_id) == "CHAT_MODEL")
+            for span in of.data.spans
+            if span.name in {"token", "logprobs"}
+        ]
+    return _counted(found)
+
+
+def _logfire(seen: Seen, *_: str) -> Neighbour:
     import logfire
 
     logfire.configure(
         send_to_logfire=False,
         console=False,
-        additional_span_processors=[started],
+        additional_span_processors=[seen.processor],
     )
     logfire.instrument_openai()
-    return Neighbour(started)
+    return Neighbour()
 
 
-def _httpx(started: Started, *_: str) -> Neighbour:
+def _httpx(seen: Seen, *_: str) -> Neighbour:
     from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 
-    HTTPXClientInstrumentor().instrument(tracer_provider=_provider(started))
-    return Neighbour(started)
+    HTTPXClientInstrumentor().instrument(tracer_provider=_provider(seen))
+    return Neighbour()
 
 
-_SETUPS: dict[str, Callable[[Started, str, str], Neighbour]] = {
-    "none": _none,
+def _httpx2(seen: Seen, *_: str) -> Neighbour:
+    from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
+
+    HTTPX2ClientInstrumentor().instrument(tracer_provider=_provider(seen))
+    return Neighbour()
+
+
+def _openinference_and_httpx2(seen: Seen, *given: str) -> Neighbour:
+    from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
+
+    HTTPX2ClientInstrumentor().instrument()  # by the global provider, which comes only now
+    return _openinference(seen, *given)
+
+
+_SETUPS: dict[str, Callable[[Seen, str, str], Neighbour]] = {
     "genai": _genai,
     "openinference": _openinference,
     "openllmetry": _openllmetry,
     "langfuse": _langfuse,
     "openlit": _openlit,
     "mlflow": _mlflow,
+    "mlflow-alone": _mlflow_alone,
     "logfire": _logfire,
     "httpx": _httpx,
+    "httpx2": _httpx2,
+    "openinference-httpx2": _openinference_and_httpx2,
 }

@@ -22,9 +22,9 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import Runnable
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
-from neighbours import Neighbour, beside
+from neighbours import Neighbour, Seen, beside
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 AT_ONCE = 30
 
@@ -203,20 +203,24 @@ CELLS = (
 )
 
 
-def plain(span: ReadableSpan) -> dict[str, Any]:
+def plain(span: ReadableSpan, *, is_direct: bool) -> dict[str, Any]:
     """A span as JSON."""
     scope = span.instrumentation_scope
     return {
         "name": span.name,
         "kind": span.kind.name,
         "scope": scope.name if scope else "",
+        "version": scope.version if scope else "",
         "id": f"{span.context.span_id:016x}",
         "parent": f"{span.parent.span_id:016x}" if span.parent else None,
         "trace": f"{span.context.trace_id:032x}",
         "ended": span.end_time is not None,
-        "status": span.status.status_code.name,
+        "status": [span.status.status_code.name, span.status.description],
+        "resource": dict(span.resource.attributes),
         "attributes": dict(span.attributes or {}),
         "events": [[of.name, dict(of.attributes or {})] for of in span.events],
+        "links": [dict(of.attributes or {}) for of in span.links],
+        "is_direct": is_direct,
     }
 
 
@@ -224,26 +228,35 @@ async def run_cell(call: Callable[[], Awaitable[None]]) -> None:
     await asyncio.wait_for(call(), 60)
 
 
+def handler_of(mode: str, provider: TracerProvider | None) -> Any:
+    """Our handler, if it is to be there, and how it is to be there."""
+    if mode == "without":
+        return None
+    from langchain_logprobs import LogprobsCallbackHandler, instrument
+
+    return (instrument if mode == "instrument" else LogprobsCallbackHandler)(
+        tracer_provider=provider
+    )
+
+
 def main(name: str, mode: str, base_url: str) -> None:
+    """Runs every cell, and prints its spans."""
     warnings.simplefilter("ignore")
     os.environ["LANGCHAIN_LOGPROBS_CAPTURE_CONTENT"] = "true"
-    handlers: list[Any] = []
-    if mode == "instrument":  # before anything else is set up: the harder order
-        from langchain_logprobs import instrument
-
-        handlers.append(instrument())
-    with beside(name, base_url) as neighbour:
-        if mode == "explicit":
-            from langchain_logprobs import LogprobsCallbackHandler
-
-            handlers.append(LogprobsCallbackHandler())
-        calls = Calls(neighbour, base_url, handlers if mode == "explicit" else [])
+    seen = Seen()
+    seen.watch()
+    # Before anything else is set up is the harder order, where no provider is to be handed over.
+    early = handler_of(mode, None) if mode == "instrument" and name != "mlflow-alone" else None
+    with beside(name, seen, base_url) as neighbour:
+        handler = early or handler_of(mode, neighbour.provider)
+        calls = Calls(neighbour, base_url, [handler] if mode == "explicit" else [])
         for cell in CELLS:
             asyncio.run(run_cell(getattr(calls, cell)))
-            for handler in handlers:
+            if handler is not None:
                 handler.flush()
-            print(json.dumps({"cell": cell, "spans": [plain(of) for of in neighbour.spans()]}))
-        print(json.dumps({"delivered": neighbour.delivered()}))
+            spans = [plain(of, is_direct=is_direct) for of, is_direct in seen.take()]
+            print(json.dumps({"cell": cell, "spans": spans}))
+        print(json.dumps({"arrived": neighbour.arrived()}))
 
 
 if __name__ == "__main__":

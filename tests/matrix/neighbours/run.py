@@ -41,15 +41,21 @@ class Subject:
 
     Attributes:
         title: What to call it.
-        packages: What to install.
-        is_llm: Whether a span of its is that of a model call.
-        spans_a_call: How many such spans it makes a call.
+        packages: What to install; the first is what this is about.
+        is_llm: Whether a span is that of a model call.
+        is_direct: Whether token spans can be made there without being started.
+        is_ours: Whether the LLM spans are to be ours.
+        has_http: Whether every call is also to have a span of an HTTP client's instrumentation.
+        keeps_open: Whether every call is to have a span `logprobs`, which keeps its trace open.
     """
 
     title: str
     packages: tuple[str, ...]
     is_llm: Callable[[Span], bool]
-    spans_a_call: int = 1
+    is_direct: bool = False
+    is_ours: bool = False
+    has_http: bool = False
+    keeps_open: bool = False
 
 
 def _attribute(name: str, value: str) -> Callable[[Span], bool]:
@@ -60,21 +66,30 @@ def _scope_and_name(scope: str, pattern: str) -> Callable[[Span], bool]:
     return lambda span: span["scope"].startswith(scope) and bool(re.match(pattern, span["name"]))
 
 
+_HTTP = "opentelemetry.instrumentation.httpx"
+_HTTP_PACKAGE = "opentelemetry-instrumentation-httpx>=0.66b0"
+_is_our_call = _scope_and_name(OURS, "chat ")
+_is_openinference = _attribute("openinference.span.kind", "LLM")
+_is_mlflow = _attribute("mlflow.spanType", '"CHAT_MODEL"')
+
 SUBJECTS = {
     "genai": Subject(
         "OpenTelemetry genai-langchain",
         ("opentelemetry-instrumentation-genai-langchain>=1.3b0", "langchain"),
         _scope_and_name("opentelemetry.", "chat "),
+        is_direct=True,
     ),
     "openinference": Subject(
         "OpenInference",
         ("openinference-instrumentation-langchain>=0.1.80",),
-        _attribute("openinference.span.kind", "LLM"),
+        _is_openinference,
+        is_direct=True,
     ),
     "openllmetry": Subject(
         "OpenLLMetry",
         ("opentelemetry-instrumentation-langchain>=0.62.4",),
         _scope_and_name("opentelemetry.instrumentation.langchain", r".*\.chat$"),
+        is_direct=True,
     ),
     "langfuse": Subject(
         "Langfuse",
@@ -85,11 +100,12 @@ SUBJECTS = {
         "OpenLIT",
         ("openlit>=1.45", "langchain"),
         _scope_and_name("openlit", "chat "),
+        is_direct=True,
+        has_http=True,
     ),
-    "mlflow": Subject(
-        "MLflow",
-        ("mlflow>=3.17",),
-        _attribute("mlflow.spanType", '"CHAT_MODEL"'),
+    "mlflow": Subject("MLflow, global provider", ("mlflow>=3.17",), _is_mlflow, keeps_open=True),
+    "mlflow-alone": Subject(
+        "MLflow, its own provider", ("mlflow>=3.17",), _is_mlflow, keeps_open=True
     ),
     "logfire": Subject(
         "Logfire",
@@ -97,10 +113,28 @@ SUBJECTS = {
         _scope_and_name("logfire", "Chat Completion"),
     ),
     "httpx": Subject(
-        "HTTPX instrumentation alone",
-        # From 3 on, OpenAI's client calls by httpx2, which this instrumentation does not see.
-        ("opentelemetry-instrumentation-httpx>=0.66b0", "openai<3"),
-        lambda span: span["scope"] == OURS and span["name"].startswith("chat "),
+        "HTTPX instrumentation, httpx",
+        # From 3 on, OpenAI's client calls by httpx2.
+        (_HTTP_PACKAGE, "openai<3"),
+        _is_our_call,
+        is_direct=True,
+        is_ours=True,
+        has_http=True,
+    ),
+    "httpx2": Subject(
+        "HTTPX instrumentation, httpx2",
+        (_HTTP_PACKAGE, "openai>=3"),
+        _is_our_call,
+        is_direct=True,
+        is_ours=True,
+        has_http=True,
+    ),
+    "openinference-httpx2": Subject(
+        "OpenInference and HTTPX instrumentation",
+        ("openinference-instrumentation-langchain>=0.1.80", _HTTP_PACKAGE, "openai>=3"),
+        _is_openinference,
+        is_direct=True,
+        has_http=True,
     ),
 }
 
@@ -111,8 +145,11 @@ class Cell:
 
     calls: int = 0
     tokens: int = 0
+    direct: int = 0
     aggregates: int = 0
     summaries: int = 0
+    endless: int = 0
+    endless_without: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
@@ -125,14 +162,21 @@ def environment(name: str) -> Path:
     folder = cache / "langchain_logprobs" / "neighbours" / name
     python = folder / "bin" / "python"
     packages = ["-e", str(ROOT), "langchain-openai", "langgraph", *SUBJECTS[name].packages]
-    done = folder / "installed.txt"
-    if not done.exists() or done.read_text() != "\n".join(packages):
+    done, wanted = folder / "installed.txt", "\n".join([sys.version, *packages])
+    if not done.exists() or done.read_text() != wanted:
         venv.create(folder, clear=True, with_pip=shutil.which("uv") is None)
         uv = ["uv", "pip", "install", "-q", "--python", str(python)]
         pip = [str(python), "-m", "pip", "install", "-q"]
         subprocess.run([*(uv if shutil.which("uv") else pip), *packages], check=True)
-        done.write_text("\n".join(packages))
+        done.write_text(wanted)
     return python
+
+
+def version(python: Path, name: str) -> str:
+    """The version of what a subject is about."""
+    package = re.split(r"[<>=]", SUBJECTS[name].packages[0])[0]
+    told = f"import importlib.metadata as of; print(of.version({package!r}))"
+    return subprocess.check_output([str(python), "-c", told], text=True).strip()
 
 
 def spans_by_cell(python: Path, name: str, mode: str, base_url: str) -> dict[str, Any]:
@@ -151,7 +195,7 @@ def spans_by_cell(python: Path, name: str, mode: str, base_url: str) -> dict[str
         raise SystemExit(f"{name} {mode} ended with {ran.returncode}:\n{ran.stderr[-3000:]}")
     lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     return {of["cell"]: of["spans"] for of in lines if "cell" in of} | {
-        "delivered": next(of["delivered"] for of in lines if "delivered" in of)
+        "arrived": next(of["arrived"] for of in lines if "arrived" in of)
     }
 
 
@@ -160,37 +204,63 @@ def spans_by_cell(python: Path, name: str, mode: str, base_url: str) -> dict[str
 
 def judge(subject: Subject, spans: Sequence[Span], without: Sequence[Span]) -> Cell:
     """One way of calling: every law that does not hold is named."""
-    cell = Cell()
     by_id = {span["id"]: span for span in spans}
     llm = [span for span in spans if subject.is_llm(span)]
-    children: dict[str, list[Span]] = defaultdict(list)
-    for span in spans:
-        if span["scope"] == OURS and span["name"] == "token":
-            cell.tokens += 1
-            parent = by_id.get(span["parent"])
-            if parent is None or not subject.is_llm(parent):
-                cell.wrong.append(f"token under {parent and parent['name']!r}")
-            else:
-                children[parent["id"]].append(span)
-    cell.calls = len(llm) // subject.spans_a_call
-    cell.wrong += _mixed(llm, children, by_id)
-    cell.aggregates = sum(f"{OURS}.outcome" in span["attributes"] for span in llm)
+    tokens = [span for span in spans if span["scope"] == OURS and span["name"] == "token"]
     summaries = [span for span in spans if span["scope"] == OURS and span["name"] == "logprobs"]
-    cell.summaries = len(summaries)
+    children: dict[str, list[Span]] = defaultdict(list)
+    for span in tokens:
+        children[span["parent"]].append(span)
+    cell = Cell(
+        calls=len(llm),
+        tokens=len(tokens),
+        direct=sum(of["is_direct"] for of in tokens),
+        aggregates=sum(f"{OURS}.outcome" in of["attributes"] for of in llm),
+        summaries=len(summaries),
+        endless=sum(not of["ended"] for of in llm),
+        endless_without=sum(subject.is_llm(of) and not of["ended"] for of in without),
+    )
     cell.wrong += [
-        f"summary under {by_id[of['parent']]['name']!r}"
-        for of in summaries
-        if not subject.is_llm(by_id[of["parent"]])
+        f"{of['name']} under {parent and parent['name']!r}"
+        for of in (*tokens, *summaries)
+        if (parent := by_id.get(of["parent"])) is None or not subject.is_llm(parent)
     ]
-    if cell.aggregates + cell.summaries != cell.calls:
-        cell.wrong.append(f"confidence {cell.aggregates} + {cell.summaries} times")
+    cell.wrong += _mixed(llm, children, by_id)
+    cell.wrong += _miscounted(subject, cell, children)
     cell.wrong += _doubled(subject, spans)
-    if not essence(without):
-        cell.wrong.append("it made no spans itself")
-    if (ours := essence(spans)) != (theirs := essence(without)):
-        lost, new = theirs - ours, ours - theirs
-        cell.wrong.append(f"their output changed: {list(lost)[:1]} -> {list(new)[:1]}")
+    cell.wrong += _http(subject, spans, cell)
+    cell.wrong += _changed(spans, without)
     return cell
+
+
+def _miscounted(subject: Subject, cell: Cell, children: Mapping[str, list[Span]]) -> Iterator[str]:
+    wanted = len(children) if subject.keeps_open else cell.calls - cell.aggregates
+    told_twice = cell.summaries - (cell.calls - cell.aggregates)
+    if cell.summaries < cell.calls - cell.aggregates or (told_twice and not subject.keeps_open):
+        yield f"confidence {cell.aggregates} + {cell.summaries} times"
+    elif cell.summaries < wanted:
+        yield f"{cell.summaries} of {wanted} traces kept open"
+    # The first of a call is an example for the others.
+    direct = cell.tokens - len(children) if subject.is_direct else 0
+    if cell.direct != direct:
+        yield f"{cell.direct} token spans, not {direct}, made without being started"
+    if cell.endless != cell.endless_without:
+        yield f"{cell.endless} LLM spans never end, {cell.endless_without} without us"
+
+
+def _changed(spans: Sequence[Span], without: Sequence[Span]) -> Iterator[str]:
+    ours, theirs = essence(spans), essence(without)
+    if not theirs:
+        yield "it made no spans itself"
+    if ours != theirs:
+        lost, new = theirs - ours, ours - theirs
+        yield f"their output changed: {list(lost)[:1]} -> {list(new)[:1]}"
+
+
+def _http(subject: Subject, spans: Sequence[Span], cell: Cell) -> Iterator[str]:
+    requests = sum(span["scope"] == _HTTP for span in spans)
+    if requests != (cell.calls if subject.has_http else 0):
+        yield f"{requests} HTTP spans"
 
 
 def _mixed(
@@ -223,11 +293,9 @@ def _doubled(subject: Subject, spans: Sequence[Span]) -> Iterator[str]:
     """Our own LLM and root spans, where there is another's."""
     for span in spans:
         ours = span["scope"] == OURS and "gen_ai.operation.name" in span["attributes"]
-        if ours and not subject.is_llm(span) and subject.title in WITH_LLM_SPANS:
+        if ours and not subject.is_ours:
             yield f"our own {span['name']!r}"
 
-
-WITH_LLM_SPANS = {of.title for name, of in SUBJECTS.items() if name != "httpx"}
 
 _CHANGING = re.compile(
     r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}"  # run ids
@@ -252,52 +320,81 @@ def essence(spans: Sequence[Span]) -> Counter[str]:
 
 
 def _theirs(span: Span, spans: Sequence[Span]) -> dict[str, Any]:
-    parent = next((of["name"] for of in spans if of["id"] == span["parent"]), None)
-    attributes = {
-        name: value for name, value in span["attributes"].items() if not name.startswith(OURS)
+    by_id = {of["id"]: of for of in spans}
+    changing = ("id", "parent", "trace", "is_direct")
+    return {
+        **{key: of for key, of in span.items() if key not in changing},
+        "attributes": {
+            name: of for name, of in span["attributes"].items() if not name.startswith(OURS)
+        },
+        "under": [of["name"] for of in _ancestors(span, by_id) if of["scope"] != OURS],
     }
-    kept = {key: span[key] for key in ("name", "kind", "scope", "status", "events", "ended")}
-    return {**kept, "parent": parent, "attributes": attributes}
 
 
 # The table
 
 
-_HEAD = (
-    "| beside | handler given by | calls | token spans, all under their call's LLM span "
-    "| confidence on it | beneath it | our own LLM span | their output |"
-)
+_HEAD = """\
+| beside | handler given by | calls | token spans, all under their call's LLM span | of them made \
+directly | in its own back end | confidence on the LLM span | beneath it | our own LLM span \
+| LLM spans that never end, with us and without | their output |
+|---|---|---|---|---|---|---|---|---|---|---|
+"""
 
 
-def table(rows: Sequence[tuple[str, str, Mapping[str, Cell]]]) -> str:
-    """The table as Markdown."""
-    lines = [
-        _HEAD,
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for title, mode, cells in rows:
-        calls = sum(of.calls for of in cells.values())
-        wrong = [text for of in cells.values() for text in of.wrong]
-        lines.append(
-            f"| {title} | {mode} | {calls} | {_tokens(cells, wrong)} | "
-            f"{sum(of.aggregates for of in cells.values())} | "
-            f"{sum(of.summaries for of in cells.values())} | "
-            f"{sum('our own' in of for of in wrong) or 'none'} | "
-            f"{'changed' if any('output' in of for of in wrong) else 'the same'} |"
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One instrumentation, and one way to give our handler."""
+
+    name: str
+    version: str
+    mode: str
+    cells: Mapping[str, Cell]
+    arrived: tuple[int, int, int] | None
+
+    def total(self, what: str) -> int:
+        """The sum of something over all cells."""
+        return sum(getattr(of, what) for of in self.cells.values())
+
+    def wrong(self) -> list[tuple[str, str]]:
+        """What does not hold, and where."""
+        wrong = [(cell, text) for cell, of in self.cells.items() for text in of.wrong]
+        summaries = self.total("summaries")
+        if self.arrived is not None and [*self.arrived] != [self.total("tokens"), summaries, 0]:
+            wrong.append(("arrived", f"{self.arrived} of {self.total('tokens')}, {summaries}"))
+        return wrong
+
+    def line(self) -> str:
+        """Its line of the table."""
+        subject, wrong = SUBJECTS[self.name], [text for _, text in self.wrong()]
+        astray = sum(text.startswith("token") or " in " in text for text in wrong)
+        shown = (
+            f"{subject.title} {self.version}",
+            _GIVEN[self.mode],
+            self.total("calls"),
+            f"{self.total('tokens')}" + (f", {astray} not" if astray else ""),
+            self.total("direct"),
+            "" if self.arrived is None else self.arrived[0],
+            self.total("aggregates"),
+            self.total("summaries"),
+            "all" if subject.is_ours else sum("our own" in of for of in wrong) or "none",
+            f"{self.total('endless')}, {self.total('endless_without')}",
+            "changed" if any("output" in of for of in wrong) else "the same",
         )
-    return "\n".join(lines)
+        return f"| {' | '.join(map(str, shown))} |"
 
 
-def _tokens(cells: Mapping[str, Cell], wrong: Sequence[str]) -> str:
-    astray = sum("token" in of or " in " in of for of in wrong)
-    return f"{sum(of.tokens for of in cells.values())}" + (f", {astray} not" if astray else "")
-
-
-def _say_what_is_wrong(name: str, mode: str, cells: Mapping[str, Cell]) -> int:
-    wrong = [(cell, text) for cell, of in cells.items() for text in of.wrong]
-    for cell, text in wrong[:20]:
-        print(f"{name} {mode} {cell}: {text}")
-    return len(wrong)
+def rows_of(name: str, base_url: str) -> Iterator[Row]:
+    """A subject's rows: without us for comparison, and then each way to give our handler."""
+    python = environment(name)
+    without = spans_by_cell(python, name, "without", base_url)
+    for mode in MODES:
+        cells = spans_by_cell(python, name, mode, base_url)
+        arrived = cells.pop("arrived")
+        judged = {
+            cell: judge(SUBJECTS[name], spans, without[cell]) for cell, spans in cells.items()
+        }
+        yield Row(name, version(python, name), mode, judged, arrived)
 
 
 def _write(text: str) -> None:
@@ -314,27 +411,17 @@ def main() -> int:
     parser.add_argument("names", nargs="*", default=list(SUBJECTS), help="only these")
     parser.add_argument("--write", action="store_true", help=f"write the table into {PAGE.name}")
     asked = parser.parse_args()
-    failed = 0
-    rows: list[tuple[str, str, Mapping[str, Cell]]] = []
+    rows: list[Row] = []
     with serving() as served:
         for name in asked.names:
-            python = environment(name)
-            without = spans_by_cell(python, name, "without", served.base_url)
-            for mode in MODES:
-                seen = spans_by_cell(python, name, mode, served.base_url)
-                delivered = seen.pop("delivered")
-                cells = {
-                    cell: judge(SUBJECTS[name], spans, without[cell])
-                    for cell, spans in seen.items()
-                }
-                rows.append((SUBJECTS[name].title, _GIVEN[mode], cells))
-                failed += _say_what_is_wrong(name, mode, cells)
-                if delivered is not None:
-                    print(f"{name:14} {mode:10} {delivered} token spans reached its own backend")
-    print(table(rows))
+            for row in rows_of(name, served.base_url):
+                rows.append(row)
+                print(row.line(), flush=True)
+                for cell, text in row.wrong()[:20]:
+                    print(f"{name} {row.mode} {cell}: {text}", flush=True)
     if asked.write:
-        _write(table(rows))
-    return min(failed, 1)
+        _write(_HEAD + "\n".join(row.line() for row in rows))
+    return min(sum(len(row.wrong()) for row in rows), 1)
 
 
 if __name__ == "__main__":

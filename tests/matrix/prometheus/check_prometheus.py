@@ -156,8 +156,9 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     _run("promtool", "check", "config", str(tmp_path / "prometheus.yml"))
 
 
-def test_each_alert_fires_at_a_fall_and_not_at_a_false_alarm() -> None:
-    _run("promtool", "test", "rules", str(HERE / "alerts_test.yml"))
+@pytest.mark.parametrize("name", ["alerts_test.yml", "alerts_timing_test.yml"])
+def test_each_alert_fires_at_a_fall_and_not_at_a_false_alarm(name: str) -> None:
+    _run("promtool", "test", "rules", str(HERE / name))
 
 
 @pytest.mark.parametrize(

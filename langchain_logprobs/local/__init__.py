@@ -12,8 +12,6 @@ The weights come under the Gemma Terms of Use, https://ai.google.dev/gemma/terms
 
 from __future__ import annotations
 
-import argparse
-import faulthandler
 import os
 import re
 import signal
@@ -29,50 +27,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
 from threading import Event, Thread
-from typing import IO, Any, cast
+from typing import IO, cast
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 Progress = Callable[[str, float | None], None]
 """Told what is being done, and how much of it is (0 to 1; `None` where that is unknown)."""
 
+NAME = "gemma-3-270m"
 TIMEOUT = 120.0
 """Seconds for the server to answer; it takes 2 on an idle machine."""
 GRACE = 5.0
 """Seconds for the server to stop when asked, before it is killed."""
-CONTEXT = 4096
-"""Tokens a prompt and its answer may have together."""
-ANSWER = 512
-"""Tokens of an answer unless the request says: a base model rarely stops of its own accord."""
-
-TEMPLATE = """\
-{%- if not messages or messages[0].role != "system" -%}
-Trivia quiz with the correct answers.
-
-{% endif -%}
-{%- for message in messages if message.role == "system" -%}
-{{ message.content }}
-
-{% endfor -%}
-{%- if not messages | selectattr("role", "equalto", "assistant") | list -%}
-Q: Who wrote Hamlet?
-A: William Shakespeare.
-Q: What is the capital of France?
-A: Paris.
-{% endif -%}
-{%- for message in messages if message.role != "system" -%}
-{{ "A" if message.role == "assistant" else "Q" }}: {{ message.content }}
-{% endfor -%}
-{%- if add_generation_prompt -%}
-A:
-{%- endif -%}
-"""
-"""A conversation as a model that was never taught to chat can go on with it: questions and answers.
-
-One without an answered question is given two, so that the model sees what an answer looks like.
-"""
-
-_NAME = "gemma-3-270m"
 _WAY_OUT = """
 Either:
   pip install "langchain-logprobs[local]"   installs it, on Linux, macOS and Windows
@@ -107,7 +73,7 @@ class LocalModel:
     """
 
     base_url: str
-    model: str = _NAME
+    model: str = NAME
     api_key: str = "local"
     stop: tuple[str, ...] = ("\n", "Q:")
 
@@ -177,57 +143,8 @@ def weights(*, cache: Path | None = None, progress: Progress | None = None) -> P
     return target
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Serves the model until Ctrl-C; gives the exit status."""
-    options = _parser().parse_args(arguments)
-    try:
-        with local_model(port=options.port, timeout=options.timeout, progress=_print) as local:
-            print(_INSTRUCTIONS.format(local=local), flush=True)  # noqa: T201
-            while _healthy(local.base_url.removesuffix("/v1")):
-                time.sleep(1.0)
-        print("The server has stopped by itself.", file=sys.stderr)  # noqa: T201
-    except LocalModelUnavailable as error:
-        print(error, file=sys.stderr)  # noqa: T201
-    except KeyboardInterrupt:
-        return 0
-    return 1
-
-
-_INSTRUCTIONS = """\
-base_url  {local.base_url}
-model     {local.model}
-api_key   any
-
-  ChatOpenAI(base_url="{local.base_url}", model="{local.model}", api_key="any", temperature=0,
-             stop=["\\n", "Q:"], logprobs=True, top_logprobs=5)
-
-Ctrl-C stops it."""
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m langchain_logprobs.local",
-        description="Serve a real, small language model (Gemma 3 270M) on this machine, behind an "
-        "OpenAI-compatible API with logprobs, until Ctrl-C. It needs no key, no network and half a "
-        "gigabyte of memory. The Gemma Terms of Use apply: https://ai.google.dev/gemma/terms",
-    )
-    parser.add_argument("--port", type=int, default=0, help="default: any that is free")
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=TIMEOUT,
-        help="seconds to wait for it (default: %(default)g)",
-    )
-    return parser
-
-
 def _silent(_doing: str, _done: float | None) -> None:
     pass
-
-
-def _print(doing: str, done: float | None) -> None:
-    if done in (None, 0.0):
-        print(f"{doing} ...", file=sys.stderr, flush=True)  # noqa: T201
 
 
 # The weights
@@ -280,7 +197,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _start(path: Path, port: int, timeout: float) -> subprocess.Popen[bytes]:
     """The server's process: ends when its standard input is closed, which our death does too."""
     search = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109
-    code = "from langchain_logprobs.local import _serve; _serve()"
+    code = "from langchain_logprobs.local.child import serve; serve()"
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-P", "-c", code, str(path), str(port), str(timeout)],
         env={**os.environ, "PYTHONPATH": search},
@@ -301,7 +218,7 @@ def _address(child: subprocess.Popen[bytes], timeout: float, progress: Progress)
     if ready.is_set() and found is None:
         raise LocalModelUnavailable(_why_ended(child, log))
     while found and time.monotonic() < deadline:
-        if _healthy(found[1]):
+        if healthy(found[1]):
             return found[1]
         time.sleep(0.05)
     raise LocalModelUnavailable(f"it did not answer within {timeout:g} s.{_tail(log)}")
@@ -317,7 +234,8 @@ def _drain(output: IO[bytes], log: deque[str], ready: Event) -> None:
     ready.set()
 
 
-def _healthy(address: str) -> bool:
+def healthy(address: str) -> bool:
+    """Whether a server answers there, and is ready."""
     try:
         with _WITHOUT_PROXY.open(f"{address}/health", timeout=5.0) as answer:
             return bool(answer.status == 200)  # noqa: PLR2004
@@ -353,68 +271,3 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     finally:  # a second Ctrl-C must not leave it behind either
         child.kill()
         child.wait()
-
-
-# The child's side
-
-
-def _serve() -> None:
-    """Serves the weights in `sys.argv` until standard input is closed or the parent is gone."""
-    parent = os.getppid()  # now: once we are ready, it may be gone at any time
-    path, port, timeout = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches us too; the parent decides
-    # The server is made and unmade holding the GIL: only a watchdog in C can bound that.
-    faulthandler.dump_traceback_later(timeout, exit=True)
-    server = _server(path, port)
-    faulthandler.cancel_dump_traceback_later()
-    # In one write, which no other thread's can break up.
-    os.write(1, f"\nlangchain_logprobs: ready at {server.listening_address}\n".encode())
-    _wait_for_the_end(parent)
-    faulthandler.dump_traceback_later(GRACE, exit=True)
-    del server
-    faulthandler.cancel_dump_traceback_later()
-
-
-def _server(path: str, port: int) -> Any:
-    import xllamacpp  # noqa: PLC0415
-
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = path
-    parameters.model_alias = {_NAME}
-    parameters.hostnames = ["127.0.0.1"]
-    parameters.port = port
-    parameters.cors_origins = ""
-    parameters.ui = False
-    parameters.endpoint_slots = False
-    parameters.chat_template = TEMPLATE
-    parameters.use_jinja = True
-    parameters.antiprompt = ["\nQ:"]
-    # One thread on two cores: a fifth slower than two when they are idle, three times faster when
-    # something else runs on them, because llama.cpp's threads wait for each other by spinning.
-    threads = min(max((os.cpu_count() or 1) // 2, 1), 4)
-    parameters.cpuparams.n_threads = threads
-    parameters.cpuparams_batch.n_threads = threads
-    parameters.n_ctx = CONTEXT
-    parameters.n_predict = ANSWER
-    # Logprobs differ in the third digit with what else is computed beside them, or was before.
-    parameters.n_parallel = 1
-    parameters.cache_prompt = False
-    parameters.cache_ram_mib = 0
-    return xllamacpp.Server(parameters)
-
-
-def _wait_for_the_end(parent: int) -> None:
-    closed = Event()
-    Thread(target=_read_until_closed, args=(closed,), daemon=True).start()
-    # A fork of the parent may hold our standard input open when it itself is gone.
-    while not closed.wait(1.0) and os.getppid() == parent:
-        pass  # pragma: no cover - only if that takes a second
-
-
-def _read_until_closed(closed: Event) -> None:
-    os.read(0, 1)  # nothing is ever written to it
-    closed.set()
-
-
-if __name__ == "__main__":  # pragma: no cover - runs in processes of its own
-    sys.exit(main())

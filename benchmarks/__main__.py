@@ -1,0 +1,204 @@
+"""Everything that is measured side by side, in one run: one table, and JSON beside it.
+
+    make bench                  # all of it
+    make bench BENCH=--quick    # a few minutes, and less exact
+    make bench BENCH="--only dispatch lateness"
+
+Every figure is the median of interleaved rounds; what is behind ± is half of the distance between
+the quartiles. `dispatch` and whole calls, sync and async, are not measured in all combinations of
+tokens, candidates, calls at once and exporters: one of these changes at a time, from 1,000 tokens
+of 5 candidates, one call, no exporter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import delivery, dispatch, lateness, sent, soak, startup, whole
+from benchmarks.contestants import BASELINES, EVERYBODY, OTHERS, OURS
+from benchmarks.goals import Part, goals
+from benchmarks.processes import asked, running
+from benchmarks.rounds import RESULTS, Table, interleaved, write
+from benchmarks.stage import Stage, staged
+from benchmarks.whole import Calls
+
+FEW = (*BASELINES, OURS, "ours, token_spans=none")
+MAIN = (*FEW, *OTHERS)
+"""Where everybody would take too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is at hand while it runs.
+
+    Attributes:
+        quick: Whether to hurry.
+        receiver: Where OTLP goes.
+        model: Where ChatOpenAI asks.
+        stages: Of those whose spans go nowhere, and of those whose spans go to the receiver.
+    """
+
+    quick: bool
+    receiver: str
+    model: str
+    stages: Mapping[str, Stage]
+
+    def rounds(self, many: int) -> int:
+        """So many, or next to none if it hurries."""
+        return min(many, 2) if self.quick else many
+
+
+def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Callback managers driven directly."""
+    shapes = [(1000, 5, "", EVERYBODY, 9), (1000, 5, "OTLP", EVERYBODY, 5)]
+    shapes += [
+        (100, 5, "", EVERYBODY, 9),
+        (1000, 0, "", EVERYBODY, 5),
+        (1000, 20, "", EVERYBODY, 5),
+        (4000, 5, "", MAIN, 3),
+        (16000, 5, "", FEW, 3),
+    ]
+    for tokens, candidates, export, names, rounds in shapes:
+        if bench.quick and tokens in {100, 4000}:
+            continue
+        for mode in ("sync", "async"):
+            name = f"dispatch, {mode}, {tokens} tokens, {candidates} candidates"
+            table = dispatch.table(
+                bench.stages[export],
+                mode,
+                tokens,
+                candidates,
+                rounds=bench.rounds(rounds),
+                names=names,
+            )
+            yield f"{name}, {export}" if export else name, table.rows
+
+
+def kept(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Memory while an answer streams, and at the end of the call."""
+    table = dispatch.memory(bench.stages[""], 1000, 5, EVERYBODY)
+    yield "memory, 1000 tokens, 5 candidates", table.rows
+
+
+def called(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Whole calls."""
+    shapes = [("fake", 1000, 1, "", 5), ("ChatOpenAI", 1000, 1, "OTLP", 3)]
+    shapes += [("ChatOpenAI", 100, 10, "OTLP", 3), ("ChatOpenAI", 100, 100, "OTLP", 2)]
+    more = [("ChatOpenAI", 1000, 1, "", 5), ("fake", 100, 100, "OTLP", 3)]
+    more += [("fake", 16000, 1, "", 2)]
+    for model, tokens, at_once, export, rounds in shapes if bench.quick else [*shapes, *more]:
+        for mode in ("sync", "async"):
+            calls = Calls(model, mode, tokens, 5, at_once, bench.model)
+            names = FEW if tokens > 1000 else MAIN
+            asking = bench.stages[export].asking(whole.called, calls, names=names)
+            label = f"{calls}, {export}" if export else str(calls)
+            found = interleaved(asking, rounds=bench.rounds(rounds), label=label)
+            figures = {"stream": "stream us", "wall": "wall us", "process": "process us"}
+            yield (
+                label,
+                [
+                    {"who": name, **{figures[key]: of for key, of in found[name].items()}}
+                    for name in found
+                ],
+            )
+
+
+def paced(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """A paced stream beside a worker that is busy."""
+    for export, title in ("", "no exporter"), ("OTLP", "OTLP exporter"):
+        stage = bench.stages[export]
+        asking = stage.asking(lateness.paced, 500 if bench.quick else 1500, 90, names=FEW)
+        found = interleaved(asking, rounds=bench.rounds(5), label=f"lateness, {title}")
+        yield f"lateness, {title}", [{"who": name, **found[name]} for name in found]
+
+
+def sent_by_call(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Bytes."""
+    yield "sent, 1000 tokens", sent.rows(bench.receiver, 1000, [0, 5, 20])
+
+
+def delivered(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Loss at full speed."""
+    tokens = 20_000 if bench.quick else 100_000
+    yield "delivery", [delivery.delivered(who, tokens, 100, 0.1) for who in delivery.WHO]
+
+
+def soaked(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Memory over many calls."""
+    rows = soak.soaked(*((1000, 50) if bench.quick else (10_000, 100)))
+    yield "soak", soak.compared(rows)
+
+
+def imported(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """Imports."""
+    found = startup.started(bench.rounds(15))
+    rows = [{"who": name, **of} for name, of in found.items()]
+    rows[-1]["langchain"] = int(startup.imports_langchain())
+    yield "import", rows
+
+
+PARTS: Mapping[str, Callable[[Bench], Iterator[tuple[str, Part]]]] = {
+    "import": imported,
+    "dispatch": dispatched,
+    "memory": kept,
+    "whole": called,
+    "lateness": paced,
+    "sent": sent_by_call,
+    "delivery": delivered,
+    "soak": soaked,
+}
+
+
+def main() -> None:
+    """Measures what is asked for, prints it, and says which goals are reached."""
+    options = _options()
+    begun = time.monotonic()
+    with ExitStack() as servers:
+        receiver = servers.enter_context(running("benchmarks.receiver"))
+        model = servers.enter_context(running("benchmarks.streaming_server"))
+        stages = _stages(servers, options.only, receiver)
+        bench = Bench(options.quick, receiver, model, stages)
+        parts = {name: part for of in options.only for name, part in PARTS[of](bench)}
+        lost = asked(f"{receiver}/counts")
+    table = Table(
+        "What it costs",
+        [{"part": name, **row} for name, part in parts.items() for row in part],
+        heading="part",
+    )
+    told = goals(parts)
+    table.print()
+    print("\nGoals", *told, sep="\n")
+    print(f"\n{sum(goal.reached for goal in told)} of {len(told)} reached. ", end="")
+    print(f"{(time.monotonic() - begun) / 60:.0f} minutes.")
+    write(options.json, [table], goals=told, quick=options.quick, received=lost)
+
+
+def _stages(servers: ExitStack, only: Sequence[str], receiver: str) -> dict[str, Stage]:
+    """Those that the parts need."""
+    if not {"dispatch", "memory", "whole", "lateness"} & set(only):
+        return {}
+    return {
+        export: servers.enter_context(staged(EVERYBODY, address))
+        for export, address in (("", None), ("OTLP", receiver))
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="minutes, and less exact")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--json", type=Path, default=RESULTS / "bench.json")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The goals of the project, and whether one run's figures reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.contestants import NOT_SAMPLED, NOTHING, OURS
+from benchmarks.rounds import Median
+
+Row = Mapping[str, object]
+Part = Sequence[Row]
+"""The rows of one part of the table, one for each that took part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure, and what it should be at most.
+
+    Attributes:
+        what: Is measured.
+        most: It should be.
+        found: It is; `None` if it was not measured.
+    """
+
+    what: str
+    most: float
+    found: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether it is."""
+        return self.found is not None and self.found <= self.most
+
+    def __str__(self) -> str:
+        """As the end of a run shows it."""
+        found = "not measured" if self.found is None else f"{self.found:.2f}"
+        mark = "reached    " if self.reached else "NOT REACHED"
+        return f"{mark}  {self.what}: goal <= {self.most:g}: {found}"
+
+
+def number(part: Part, who: str, figure: str) -> float | None:
+    """A figure of one of those who took part; of several rounds the median."""
+    value = next((row.get(figure) for row in part if row.get("who") == who), None)
+    match value:
+        case Median():
+            return value.median
+        case {"median": float(median)}:  # read back from JSON
+            return median
+        case int() | float():
+            return float(value)
+        case _:
+            return None
+
+
+def goals(parts: Mapping[str, Part]) -> list[Goal]:
+    """Those of every part that was measured."""
+    return [goal for name, part in parts.items() for goal in _of(name, part, parts)]
+
+
+def _of(name: str, part: Part, parts: Mapping[str, Part]) -> Iterator[Goal]:
+    match name.split(", "):
+        case ["dispatch", mode, "1000 tokens", "5 candidates"]:
+            yield from _dispatch(mode, part)
+        case ["dispatch", mode, "1000 tokens", "5 candidates", "OTLP"]:
+            yield Goal(
+                f"{mode}, whole process and export, added / that of a span per token",
+                0.25,
+                number(part, OURS, "process added / span in callback"),
+            )
+        case ["dispatch", mode, "16000 tokens", "5 candidates"]:
+            before = parts.get(f"dispatch, {mode}, 1000 tokens, 5 candidates", ())
+            for figures, what in (_STREAM, "streaming"), (_CALL, "streaming and end of the call"):
+                yield Goal(
+                    f"{mode}, added a token at 16,000 tokens / at 1,000: {what}",
+                    1.3,
+                    _over(_added(part, OURS, figures, 16000), _added(before, OURS, figures, 1000)),
+                )
+        case ["memory", *_]:
+            yield Goal("bytes kept a token", 250, number(part, OURS, "bytes kept a token"))
+        case ["lateness", of]:
+            own, nothing = number(part, OURS, "median"), number(part, NOTHING, "median")
+            yield Goal(f"paced stream, {of}: median lateness / without", 1.5, _over(own, nothing))
+            yield Goal(f"paced stream, {of}: p99 lateness, ms", 10, number(part, OURS, "p99"))
+        case ["delivery"]:
+            yield Goal("token spans lost", 0, number(part, OURS, "lost"))
+            yield Goal("application's spans evicted", 0, number(part, OURS, "evicted"))
+        case ["soak"]:
+            yield Goal(
+                "resident memory after 10,000 calls / after 1,000",
+                1.05,
+                number(part, "last", "x first"),
+            )
+        case ["import"]:
+            yield from _imports(part)
+        case _:
+            pass
+
+
+def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
+    yield Goal(f"{mode}, stream's thread, x empty", 1.5, number(part, OURS, "x empty"))
+    yield Goal(
+        f"{mode}, stream's thread, added / that of a span per token",
+        0.1,
+        number(part, OURS, "added / span in callback"),
+    )
+    yield Goal(f"{mode}, not sampled, x empty", 1.1, number(part, NOT_SAMPLED, "x empty"))
+    yield Goal(f"{mode}, end of a 1,000-token call, ms", 5, number(part, OURS, "end ms"))
+    if mode == "async":
+        ours = _added(part, OURS, _STREAM, 1000)
+        for other in ("Langfuse", "genai-langchain", "OpenInference"):
+            yield Goal(
+                f"async, stream's thread, added / that of {other}",
+                0.1,
+                _over(ours, _added(part, other, _STREAM, 1000)),
+            )
+
+
+_STREAM = ("stream us",)
+_CALL = ("stream us", "end ms")
+
+
+def _added(part: Part, who: str, figures: Sequence[str], tokens: int) -> float | None:
+    """What one adds to no callback, us a token."""
+    own, nothing = _spent(part, who, figures, tokens), _spent(part, NOTHING, figures, tokens)
+    return None if own is None or nothing is None else own - nothing
+
+
+def _spent(part: Part, who: str, figures: Sequence[str], tokens: int) -> float | None:
+    values = [number(part, who, of) for of in figures]
+    scales = [1e3 / tokens if of == "end ms" else 1.0 for of in figures]
+    return (
+        sum(value * scale for value, scale in zip(values, scales, strict=True) if value is not None)
+        if None not in values
+        else None
+    )
+
+
+def _over(one: float | None, other: float | None) -> float | None:
+    return None if one is None or not other else one / other
+
+
+def _imports(part: Part) -> Iterator[Goal]:
+    own, nothing = number(part, "import langchain_logprobs", "ms"), number(part, "python", "ms")
+    more = None if own is None or nothing is None else own - nothing
+    yield Goal("import langchain_logprobs, ms on top of Python", 20, more)
+    yield Goal("command line imports LangChain", 0, number(part, "command line", "langchain"))

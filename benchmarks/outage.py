@@ -1,0 +1,124 @@
+"""Nobody listens for a minute, then somebody does: what arrives of what was sent meanwhile?
+
+    python -m benchmarks.outage --down 60
+
+Every connection is refused until the receiver starts. The SDK's exporter tries each batch again for
+`OTEL_EXPORTER_OTLP_TIMEOUT` seconds, 10 by default, and then drops it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from opentelemetry import trace
+
+from benchmarks.contestants import NAIVE, OURS, Contestant
+from benchmarks.payloads import chunks
+from benchmarks.processes import asked, running
+from benchmarks.rounds import RESULTS, Figures, Table, progress, write
+from benchmarks.sent import call
+from benchmarks.stage import staged
+
+WHO = (OURS, NAIVE)
+TOKENS = 1000
+"""Of each call."""
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--down", type=float, default=60.0, help="seconds")
+    parser.add_argument("--calls", type=int, default=20, help="each of a thousand tokens")
+    parser.add_argument("--timeouts", nargs="+", default=["10", "120"], help="of the exporter")
+    parser.add_argument("--json", type=Path, default=RESULTS / "outage.json")
+    options = parser.parse_args()
+    table = Table(
+        f"{options.calls} calls of {TOKENS} tokens, nobody listens for {options.down:.0f} s",
+        survived(options.down, options.calls, options.timeouts),
+    )
+    table.print()
+    write(options.json, [table])
+
+
+def survived(down: float, calls: int, timeouts: list[str]) -> list[dict[str, object]]:
+    """What arrives, by the exporter's timeout, and how long after somebody listens."""
+    ports = {timeout: _free_port() for timeout in timeouts}
+    rows: list[dict[str, object]] = []
+    with ExitStack() as running_still:
+        stages = {}
+        for timeout, port in ports.items():
+            os.environ["OTEL_EXPORTER_OTLP_TIMEOUT"] = timeout
+            stages[timeout] = running_still.enter_context(staged(WHO, f"http://127.0.0.1:{port}"))
+        begun = time.monotonic()
+        for stage in stages.values():
+            for who in WHO:
+                stage.ask(who, _sending, calls)
+        while (left := begun + down - time.monotonic()) > 0:
+            progress(f"nobody listens for {left:.0f} s more")
+            time.sleep(min(5.0, left))
+        for timeout, port in ports.items():
+            address = running_still.enter_context(
+                running("benchmarks.receiver", "--port", str(port))
+            )
+            waited = {who: stages[timeout].ask(who, _finished)["seconds"] for who in WHO}
+            counts = asked(f"{address}/counts")
+            rows += [
+                {
+                    "who": who,
+                    "timeout s": timeout,
+                    **_lost(calls, counts.get(who, {})),
+                    "all sent after s": waited[who],
+                }
+                for who in WHO
+            ]
+    progress("")
+    return rows
+
+
+def _lost(calls: int, counts: Mapping[str, int]) -> dict[str, object]:
+    return {
+        "token spans": calls * TOKENS,
+        "lost": calls * TOKENS - counts.get("span token", 0),
+        "application's spans": calls,
+        "of these lost": calls - counts.get("span work", 0),
+    }
+
+
+def _sending(of: Contestant, calls: int) -> Figures:
+    """Calls at full speed, each beside a span of the application's."""
+    stream = chunks(TOKENS, 5)
+    tracer = _provider(of).get_tracer("application")
+    for _ in range(calls):
+        tracer.start_span("work").end()
+        call(of.handlers[0], stream)
+    return {}
+
+
+def _finished(of: Contestant) -> Figures:
+    begun = time.monotonic()
+    of.finish()
+    return {"seconds": round(time.monotonic() - begun, 1)}
+
+
+def _provider(of: Contestant) -> trace.TracerProvider:
+    provider = of.provider
+    assert provider is not None
+    return provider
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

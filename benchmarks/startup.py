@@ -1,0 +1,36 @@
+"""What `import langchain_logprobs` costs on top of Python, and whether the command line is lean."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from benchmarks.rounds import Figures, Median, interleaved
+
+PROGRAMS = {
+    "python": "pass",
+    "import langchain_logprobs": "import langchain_logprobs",
+    "import langchain_core": "import langchain_core.callbacks",
+    "command line": "import langchain_logprobs.cli.__main__",
+}
+_LEAN = "import langchain_logprobs.cli.__main__, sys; sys.exit('langchain_core' in sys.modules)"
+
+
+def started(rounds: int) -> Mapping[str, Mapping[str, Median]]:
+    """The milliseconds that each takes."""
+    asking = {name: partial(_run, program) for name, program in PROGRAMS.items()}
+    return interleaved(asking, rounds=rounds, label="imports")
+
+
+def imports_langchain() -> bool:
+    """Whether the command line imports LangChain."""
+    return subprocess.run([sys.executable, "-c", _LEAN], check=False).returncode != 0
+
+
+def _run(program: str) -> Figures:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    return {"ms": (time.perf_counter() - begun) * 1e3}

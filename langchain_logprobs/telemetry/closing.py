@@ -1,0 +1,72 @@
+"""Back ends that close a trace when its root span ends, and what keeps one open for late spans.
+
+Token spans follow a call from a thread of their own, and MLflow's own store leaves out whatever
+starts in a trace that it has written. It waits, though, as long as a span of the trace is open
+(since 3.14): so one span of a call is, until its tokens are out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from opentelemetry import trace
+
+from langchain_logprobs.telemetry.pace import processors
+
+_CLOSERS = frozenset({("mlflow", "BaseMlflowSpanProcessor")})
+"""Package and base class of the span processors whose traces close with their roots."""
+
+
+class Closer(Protocol):
+    """A span processor whose traces close with their roots."""
+
+    def force_flush(self, timeout_millis: int = ...) -> bool:
+        """Hands what it has been given to its back end."""
+
+
+def closers(provider: object) -> list[Closer]:
+    """The span processors of a provider that close a trace with its root."""
+    active = getattr(provider, "_active_span_processor", None)
+    if active is None:
+        return []
+    return [one for one in processors(active) if _closes(one)]  # type: ignore[misc]
+
+
+def _closes(processor: object) -> bool:
+    kinds = type(processor).__mro__
+    return any((of.__module__.split(".")[0], of.__name__) in _CLOSERS for of in kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A span that stays open until the token spans beside it are out.
+
+    Attributes:
+        span: The span; `None` where nothing has to be kept open.
+        end_ns: When it ends, as far as anybody is told.
+        closers: Whom it keeps from closing the trace.
+    """
+
+    span: trace.Span | None = None
+    end_ns: int = 0
+    closers: Sequence[Closer] = ()
+
+    def release(self) -> None:
+        """Ends it, once; what was started before has then reached the back end."""
+        if self.span is None or not self.span.is_recording():
+            return
+        # Between its end and its own way out any other span's can have the trace closed. So the
+        # way is cleared before, and taken at once.
+        self._flush()
+        self.span.end(self.end_ns)
+        self._flush()
+
+    def _flush(self) -> None:
+        for one in self.closers:
+            one.force_flush()
+
+
+NOTHING = Kept()
+"""Where nothing has to be kept open."""

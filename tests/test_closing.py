@@ -1,0 +1,188 @@
+"""Back ends that close a trace with its root span get every token span all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import Observed
+from langchain_core.output_parsers import StrOutputParser
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from theirs import Theirs
+
+from langchain_logprobs.telemetry.closing import closers
+from langchain_logprobs.telemetry.linking import watch
+from langchain_logprobs.telemetry.sink import OpenTelemetrySink
+from langchain_logprobs.telemetry.spans import Options
+from langchain_logprobs.telemetry.worker import Worker
+from langchain_logprobs.testing import ScriptedChatModel, answer
+
+MODEL = ScriptedChatModel(answers=[answer("a", "b", "c")])
+
+
+class BaseMlflowSpanProcessor(SpanProcessor):
+    """MLflow's law: what starts in a trace that was written is lost.
+
+    It is written when its root has ended and no other span of it is open. Seen in MLflow 3.17,
+    which `make neighbours` has for real.
+    """
+
+    __module__ = "mlflow.tracing.processor.base_mlflow"
+
+    def __init__(self) -> None:
+        self.open: dict[int, dict[int, Span]] = {}
+        self.ended_roots: set[int] = set()
+        self.stored: list[ReadableSpan] = []
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        del parent_context
+        if span.parent is None:
+            self.open[span.context.trace_id] = {}
+        if span.context.trace_id in self.open:
+            self.open[span.context.trace_id][span.context.span_id] = span
+
+    def on_end(self, span: ReadableSpan) -> None:
+        known = self.open.get(span.context.trace_id, {})
+        if known.pop(span.context.span_id, None) is not None:
+            self.stored.append(span)
+        if span.parent is None:
+            self.ended_roots.add(span.context.trace_id)
+        for trace_id in [of for of in self.ended_roots if not self.open.get(of)]:
+            self.open.pop(trace_id, None)
+
+    def names(self) -> list[str]:
+        """The names of what is kept."""
+        return sorted(of.name for of in self.stored)
+
+
+@pytest.fixture
+def store(observed: Observed) -> BaseMlflowSpanProcessor:
+    processor = BaseMlflowSpanProcessor()
+    observed.tracer_provider.add_span_processor(processor)
+    watch(observed.tracer_provider)  # as instrument() does, before the first call
+    return processor
+
+
+def theirs(observed: Observed) -> Theirs:
+    return Theirs(observed, "mlflow", **{"mlflow.spanType": "CHAT_MODEL"})
+
+
+def test_a_span_that_starts_too_late_is_lost_there(
+    observed: Observed, store: BaseMlflowSpanProcessor
+) -> None:
+    root = observed.tracer.start_span("root")
+    context = trace.set_span_in_context(root, Context())
+    observed.tracer.start_span("in time", context).end()
+    root.end()
+
+    observed.tracer.start_span("late", context).end()
+
+    assert store.names() == ["in time", "root"]
+
+
+@pytest.mark.parametrize("lone", [True, False])
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_every_token_is_there_whoever_hears_first(
+    observed: Observed, store: BaseMlflowSpanProcessor, first: str, *, lone: bool
+) -> None:
+    handlers: list[Any] = [theirs(observed), observed.handler()]
+    runnable: Any = MODEL if lone else MODEL | StrOutputParser()
+
+    runnable.invoke("", {"callbacks": handlers if first == "theirs" else handlers[::-1]})
+
+    assert handlers[1].flush()
+    chains = [] if lone else ["their chain", "their chain"]  # the parser's, too
+    assert store.names() == ["logprobs", *chains, "their llm", "token", "token", "token"]
+    assert not store.open  # nothing is kept open for ever
+    (summary,) = observed.spans("logprobs")
+    (llm,) = observed.spans("their llm")
+    assert {of.parent.span_id for of in [summary, *observed.spans("token")]} == {
+        llm.context.span_id
+    }
+    assert (summary.attributes or {})["langchain_logprobs.tokens.count"] == 3
+
+
+@pytest.mark.parametrize("lone", [True, False])
+def test_every_token_is_there_under_a_span_of_our_own(
+    observed: Observed, store: BaseMlflowSpanProcessor, *, lone: bool
+) -> None:
+    handler = observed.handler()
+    runnable: Any = MODEL if lone else MODEL | StrOutputParser()
+
+    runnable.invoke("", {"callbacks": [handler]})
+
+    assert handler.flush()
+    root = [] if lone else ["invoke_workflow RunnableSequence"]
+    assert store.names() == ["chat scripted-1", *root, "logprobs", "token", "token", "token"]
+    assert not store.open
+
+
+def test_where_no_token_follows_nothing_is_kept_open(
+    observed: Observed, store: BaseMlflowSpanProcessor
+) -> None:
+    handler = observed.handler(token_spans="none")
+
+    MODEL.invoke("", {"callbacks": [handler, theirs(observed)]})
+
+    assert store.names() == ["their llm"]
+    assert not store.open
+
+
+@pytest.mark.parametrize("first", ["theirs", "ours"])
+def test_tokens_that_are_lost_keep_no_trace_open(
+    observed: Observed, store: BaseMlflowSpanProcessor, first: str
+) -> None:
+    handlers: list[Any] = [theirs(observed), observed.handler(max_pending_spans=1)]
+
+    MODEL.invoke("", {"callbacks": handlers if first == "theirs" else handlers[::-1]})
+
+    assert store.names() == ["logprobs", "their llm"]
+    assert not store.open
+    assert observed.total("langchain_logprobs.token_spans", result="lost") == 3
+
+
+def test_tokens_given_up_at_exit_keep_no_trace_open(
+    observed: Observed, store: BaseMlflowSpanProcessor
+) -> None:
+    class Idle(Worker):
+        def _start(self) -> None:
+            """Has no thread."""
+
+    worker = Idle()
+    sink = OpenTelemetrySink(
+        tracer_provider=observed.tracer_provider,
+        meter_provider=observed.meter_provider,
+        options=Options(),
+        worker=worker,
+    )
+    handler = observed.handler(sinks=[sink])
+
+    MODEL.invoke("", {"callbacks": [handler, theirs(observed)]})
+    assert store.open
+
+    assert worker.give_up() == 3
+    assert not store.open
+    assert store.names() == ["logprobs", "their llm"]
+
+
+def test_a_report_that_is_dropped_keeps_no_trace_open(
+    observed: Observed, store: BaseMlflowSpanProcessor
+) -> None:
+    handler = observed.handler(processors=[lambda _: None])
+
+    MODEL.invoke("", {"callbacks": [theirs(observed), handler]})
+
+    assert handler.flush()
+    assert not store.open
+
+
+def test_other_back_ends_get_no_summary_of_what_their_span_says(observed: Observed) -> None:
+    handler = observed.handler()
+
+    MODEL.invoke("", {"callbacks": [handler, theirs(observed)]})
+
+    assert handler.flush()
+    assert closers(observed.tracer_provider) == []
+    assert observed.tree() == [["their llm", ["token"], ["token"], ["token"]]]
