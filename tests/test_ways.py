@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
+from functools import partial
+from threading import Thread
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -628,6 +631,24 @@ async def test_every_stream_mode_of_a_graph_gives_the_same_report(
     assert events or mode in ("custom", "messages")
     source = "stream" if "messages" in mode else "end"
     assert_seen(observed, handler, [said(SAID, source=source)], roots=[("LangGraph", 1)])
+
+
+@pytest.mark.parametrize("context", [None, copy_context])
+def test_a_thread_of_ones_own_has_the_handler_only_with_the_context(
+    observed: Observed, context: Callable[[], Context] | None
+) -> None:
+    model, handler = a_model(), observed.handler(keep=9)
+
+    def ask(_: str) -> None:
+        target = model.invoke if context is None else partial(context().run, model.invoke)
+        thread = Thread(target=target, args=("",))
+        thread.start()
+        thread.join()
+
+    RunnableLambda(ask).invoke("", {"callbacks": [handler]})
+
+    seen = context is not None
+    assert_seen(observed, handler, [said(SAID)] * seen, roots=[("RunnableLambda", 1)] * seen)
 
 
 # Handlers in several places at once
