@@ -23,7 +23,7 @@ from langchain_logprobs.core.report import (
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
-from langchain_logprobs.core.start import open_call, run_kind, run_name
+from langchain_logprobs.core.start import open_call, parent_of, run_kind, run_name, run_uuid
 from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.outcome import error_kind, outcome_of
@@ -207,7 +207,11 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,  # noqa: ARG002 - not even deleted: this is run for every token
     ) -> None:
         """Notes what it is handed, by reference; reads nothing and decides nothing."""
-        events = self._events.get(run_id.int)
+        try:
+            events = self._events.get(run_id.int)
+        except AttributeError:  # an application may give its run a string for an id
+            run_id = run_uuid(run_id)
+            events = self._events.get(run_id.int)
         if events is None:  # late, the call was reported already; or nobody wants its tokens
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
@@ -308,6 +312,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             SHARED.look_after(self)
             flush_at_exit()
             self._is_looked_after = True
+        run_id = run_uuid(run_id)
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         for old in self._capture.start_call(call):
             self._finish_call(old, "abandoned")
@@ -331,7 +336,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._delivery.guard("on_token", told, read, run_id)
 
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
-        call = self._capture.end_call(run_id)
+        call = self._capture.end_call(run_uuid(run_id))
         if call is not None:
             self._finish_call(call, outcome_of(error), error, response)
 
@@ -359,14 +364,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         run_id: UUID,
         told: Mapping[str, Any],
     ) -> None:
-        parent, name = told.get("parent_run_id"), run_name(serialized or {}, told)
-        kind = run_kind(told_as, told)
+        run_id, parent = run_uuid(run_id), parent_of(told)
+        name, kind = run_name(serialized or {}, told), run_kind(told_as, told)
         self._capture.start_run(run_id, parent, name, self._clock(), kind)
         self._delivery.run_started(run_id)
 
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:
         outcome, kind = outcome_of(error), error_kind(error)
-        ended = self._capture.end_run(run_id, outcome, kind, self._clock())
+        ended = self._capture.end_run(run_uuid(run_id), outcome, kind, self._clock())
         # A chain's stream that is left early ends well, and tells the model's run only afterwards.
         self._close(ended, "cancelled" if error is None else outcome, error)
 

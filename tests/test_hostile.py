@@ -138,6 +138,42 @@ def test_callbacks_that_change_under_way_are_heard_as_they_are(observed: Observe
     assert_seen(observed, handler, [said(SAID, source="stream")])
 
 
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+@pytest.mark.parametrize("lone", [False, True])
+async def test_a_run_may_be_given_a_string_for_an_id(
+    observed: Observed, way: str, *, lone: bool
+) -> None:
+    handler, run_id = observed.handler(keep=9), uuid4()
+    chain = a_model() if lone else ChatPromptTemplate.from_template("{q}") | a_model()
+    config: Any = {"callbacks": [handler], "run_id": str(run_id)}
+
+    asked: Any = "" if lone else {"q": ""}
+    match way:
+        case "invoke":
+            chain.invoke(asked, config)
+        case "stream":
+            list(chain.stream(asked, config))
+        case "ainvoke":
+            await chain.ainvoke(asked, config)
+        case _:
+            assert [of async for of in chain.astream(asked, config)]
+
+    source = "stream" if way.endswith("stream") else "end"
+    roots = [] if lone else [("RunnableSequence", 1)]
+    assert_seen(observed, handler, [said(SAID, source=source)], roots=roots)
+    assert handler.reports[0].call.root_run_id == run_id
+
+
+@pytest.mark.parametrize("given_id", ["request 1", 7])
+def test_an_id_that_is_no_uuid_is_one_for_us(observed: Observed, given_id: Any) -> None:
+    handler = observed.handler(keep=9)
+
+    list(a_model().stream("", {"callbacks": [handler], "run_id": given_id}))
+
+    assert_seen(observed, handler, [said(SAID, source="stream")])
+    assert isinstance(handler.reports[0].call.run_id, UUID)
+
+
 # Objects that raise wherever they are looked at
 
 
@@ -292,6 +328,7 @@ def a_telemetry(observed: Observed) -> OpenTelemetrySink:
 def assert_holds_nothing(handler: LogprobsCallbackHandler, telemetry: OpenTelemetrySink) -> None:
     assert handler.is_idle()
     assert not handler._capture._trees
+    assert not handler._capture._events
     assert not handler.open_calls()
     assert not any((telemetry._links, telemetry._roots, telemetry._written))
 

@@ -648,7 +648,7 @@ def test_a_thread_of_ones_own_has_the_handler_only_with_the_context(
     RunnableLambda(ask).invoke("", {"callbacks": [handler]})
 
     seen = context is not None
-    assert_seen(observed, handler, [said(SAID)] * seen, roots=[("RunnableLambda", 1)] * seen)
+    assert_seen(observed, handler, [said(SAID)] * seen, roots=[("ask", 1)] * seen)
 
 
 # Handlers in several places at once
