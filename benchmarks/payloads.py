@@ -39,7 +39,9 @@ def chunk(entry: dict[str, Any]) -> ChatGenerationChunk:
 
 
 def _entry(draw: random.Random, candidates: int) -> dict[str, Any]:
-    listed = [_listed(_word(draw), math.log(share)) for share in _shares(draw, max(1, candidates))]
+    shares = list(_shares(draw, max(1, candidates)))
+    words = _words(draw, len(shares))
+    listed = [_listed(word, math.log(of)) for word, of in zip(words, shares, strict=True)]
     return {**listed[0], "top_logprobs": listed[:candidates]}
 
 
@@ -53,6 +55,14 @@ def _shares(draw: random.Random, count: int) -> Iterator[float]:
         share = max(1e-9, min(share, left * draw.uniform(0.4, 0.8)))
         left -= share
         yield share
+
+
+def _words(draw: random.Random, count: int) -> list[str]:
+    """Different ones: nobody lists a token twice."""
+    words: dict[str, None] = {}
+    while len(words) < count:
+        words[_word(draw)] = None
+    return list(words)
 
 
 def _word(draw: random.Random) -> str:

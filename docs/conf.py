@@ -18,6 +18,8 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "langchain_logprobs"
 html_theme_options = {"navigation_with_keys": True}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

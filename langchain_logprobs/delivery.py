@@ -209,7 +209,7 @@ class Delivery:
         """What it returns; `None` where it raises, and the error is swallowed."""
         try:
             return call(*args)
-        except Exception as error:  # noqa: BLE001 - the guard of all that users hand in
+        except Exception as error:  # noqa: BLE001 - other people's code: sinks, hooks, readers
             self._swallow(where, error)
             return None
 

@@ -314,8 +314,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._is_looked_after = True
         run_id = run_uuid(run_id)
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
-        for old in self._capture.start_call(call):
-            self._finish_call(old, "abandoned")
+        self._keep(self._reports(self._capture.start_call(call), "abandoned"))
         self._delivery.call_started(run_id, call.inside)
         if self._on_token is not None or self._delivery.wants(run_id):
             self._capture.listen(run_id)
@@ -338,24 +337,15 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_uuid(run_id))
         if call is not None:
-            self._finish_call(call, outcome_of(error), error, response)
+            self._keep(self._reports([call], outcome_of(error), error, response))
 
-    def _finish_call(
-        self,
-        call: OpenCall,
-        outcome: Outcome,
-        error: BaseException | None = None,
-        response: Any = None,
-    ) -> None:
-        for report in self._reports([call], outcome, error, response):
-            self._add(report)
-
-    def _add(self, report: CallReport) -> None:
-        """Has its tree know of a report."""
-        call = report.call
-        if not self._capture.add_report(report) and call.root_name is not None:
-            # Another thread has ended the tree meanwhile: nothing else would end the root's span.
-            self._delivery.tree_finished(call.root_run_id, call.ended_ns)
+    def _keep(self, reports: Iterable[CallReport]) -> None:
+        """Has their tree know of reports."""
+        for report in reports:
+            call = report.call
+            if not self._capture.add_report(report) and call.root_name is not None:
+                # Another thread has ended the tree meanwhile; its span would never end.
+                self._delivery.tree_finished(call.root_run_id, call.ended_ns)
 
     def _start_run(
         self,
@@ -382,8 +372,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _close(self, ended: Ended, outcome: Outcome, error: BaseException | None = None) -> None:
         reports = self._reports(ended.calls, outcome, error)
         if ended.tree is None:
-            for report in reports:
-                self._add(report)
+            self._keep(reports)
             return
         calls = [*ended.reports, *reports]
         low_token = self.settings.low_token
@@ -394,7 +383,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self,
         calls: Iterable[OpenCall],
         outcome: Outcome,
-        error: BaseException | None,
+        error: BaseException | None = None,
         response: Any = None,
     ) -> list[CallReport]:
         """The reports of those calls that anybody wants to know of, handed on."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, TypedDict, get_args
 
-from langchain_logprobs.core.labels import labels_from
+from langchain_logprobs.core.choices import labels_from
 
 TokenSpans = Literal["all", "low", "none"]
 """Which tokens become spans: every one, only those under `low_token`, none."""
@@ -280,7 +280,7 @@ def others_table() -> list[tuple[str, str]]:
         ("TRACELOOP_TRACE_CONTENT", "`false` forbids content, whoever asks for it."),
         (
             "OTEL_BSP_MAX_QUEUE_SIZE",
-            "Token spans are flushed after a quarter of it, so that they evict no other span.",
+            "The size of a batch processor's queue: token spans wait while it is half full.",
         ),
         (
             "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",

@@ -34,8 +34,9 @@ from langchain_logprobs.cli import doctor
 from langchain_logprobs.cli import exporter as exporter_module
 from langchain_logprobs.cli.app import app, run
 from langchain_logprobs.cli.options import Failure, when_ns
+from langchain_logprobs.core.model import RunTree
 from langchain_logprobs.core.reasons import REASONS
-from langchain_logprobs.core.report import CallReport, Unavailable
+from langchain_logprobs.core.report import CallReport, Unavailable, tree_report
 from langchain_logprobs.local import LocalModel
 from langchain_logprobs.store import Store, StoredRuns
 from langchain_logprobs.testing import token
@@ -152,6 +153,8 @@ def test_runs_reads_the_store_without_langchain_or_opentelemetry(reports: list[C
         ("starlette", "viewer", "view"),
         ("uvicorn", "viewer", "view"),
         ("pyarrow", "analysis", "export --format parquet --output x.parquet"),
+        ("pyarrow", "analysis", "export --trees --output x.parquet"),
+        ("langchain_openai", "openai", "demo --base-url http://127.0.0.1:1/v1 --model m"),
     ],
 )
 def test_without_an_extra_it_says_what_to_install(
@@ -247,6 +250,7 @@ def test_a_terminal_gets_colour_unless_it_wants_none(
         (("runs", "--since", "yesterday"), "'yesterday' is no time. Write how long ago"),
         (("show", "ffffffff"), "There is no run ffffffff"),
         (("show", ""), "More than one run begins with"),
+        (("runs", "--store", "."), ". is a folder: name the file in it"),
         (("compare", "big", "huge"), "No runs with a confidence for 'huge'"),
         (("export", "--format", "parquet"), "name a file with --output"),
         (("export", "-o", "/nowhere/at/all.jsonl"), "cannot be written"),
@@ -262,6 +266,42 @@ def test_what_cannot_be_done_is_one_clear_message_with_the_way_out(
     assert code == 1
     assert told in err
     assert "Traceback" not in out + err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that only Linux has")
+@pytest.mark.parametrize("command", ["runs", "runs --json", "show", "export", "export --trees"])
+def test_output_to_a_full_disk_is_one_clear_message(
+    reports: list[CallReport], store: Path, command: str
+) -> None:
+    root = reports[0].call.root_run_id
+    writer = Store(store)
+    writer(
+        tree_report(RunTree(root_run_id=root, name="r", started_ns=0, ended_ns=2**60), reports[:1])
+    )
+    writer.close()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "langchain_logprobs.cli", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (
+        1,
+        "The output cannot be written: No space left on device.\n",
+    )
+
+
+def test_a_reader_that_has_enough_is_no_error(reports: list[CallReport]) -> None:
+    del reports
+    command = f"{sys.executable} -m langchain_logprobs.cli export | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+
+    assert json.loads(done.stdout)["run_id"]
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
 
 
 def test_without_a_store_every_command_says_how_to_make_one(cli: Run) -> None:

@@ -513,7 +513,9 @@ class Callbacks(RuleBasedStateMachine):
         assert len(self.observed.spans("chat") + self.observed.spans("text_completion")) == len(
             self.ended
         )
-        assert len(roots) <= len(self.sink.trees)
+        # A call with the id of a run is in no tree's list, and may outlive the tree that it names.
+        namesakes = sum(run in {uid(4), uid(5)} for run, _ in self.ended)
+        assert len(roots) <= len(self.sink.trees) + namesakes
         self.observed.close()
 
 

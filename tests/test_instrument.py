@@ -23,6 +23,8 @@ from receiver import attributes, receiving
 from theirs import Theirs
 
 from langchain_logprobs import LogprobsCallbackHandler, SettingsError, instrument, uninstrument
+from langchain_logprobs.settings import others_table, table
+from langchain_logprobs.store.reader import StoredRuns
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
 pytestmark = pytest.mark.anyio
@@ -206,6 +208,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
 model = ScriptedChatModel(answers=[answer(("Syd", -0.5, {"Can": -1.2}), ("ney", -0.1))])
+CODE
 if FORK:
     import os
     child = os.fork()
@@ -215,10 +218,21 @@ print("".join((model | StrOutputParser()).stream("?")))
 """
 
 
-def run_instrumented(folder: Path, endpoint: str, *, fork: bool = False, **given: str) -> str:
-    """What a program that knows nothing of handlers prints under `opentelemetry-instrument`."""
+def run_instrumented(
+    folder: Path, endpoint: str, *, code: str = "", fork: bool = False, **given: str
+) -> str:
+    """What a program that knows nothing of handlers prints under `opentelemetry-instrument`.
+
+    Args:
+        folder: Where to put the program.
+        endpoint: The receiver.
+        code: More of the program, before it asks its model.
+        fork: Whether to do so in a child process too.
+        given: Environment variables.
+    """
     program = folder / "program.py"
-    program.write_text(textwrap.dedent(PROGRAM).replace("FORK", str(fork)))
+    text = PROGRAM.replace("FORK", str(fork)).replace("CODE", textwrap.dedent(code))
+    program.write_text(text)
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
@@ -306,3 +320,193 @@ def test_the_instrumentor_installs_and_takes_away_the_same_handler() -> None:
     MODEL.invoke("")
 
     assert len(handler.reports) == 1
+
+
+# Every variable of the table of settings, obeyed under `opentelemetry-instrument`. What can be seen
+# from outside is looked for there; of bounds that take thousands of calls, the setting is shown.
+
+LONG = """
+model = ScriptedChatModel(answers=[answer(*[("a", -0.1 * n) for n in range(1, 9)], "b")])
+"""
+JSON = """
+texts = ['{"', "city", '":"', ("Oslo", -0.4), '"}']
+model = ScriptedChatModel(answers=[answer(*texts)])
+"""
+SETTINGS = """
+from langchain_logprobs import instrument
+of = instrument().settings
+print((of.keep, of.max_open_calls, of.idle_timeout, of.raise_errors), end=" ")
+"""
+
+
+def spans_with(
+    folder: Path, code: str = "", **given: str
+) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    """What was printed, the attributes of the LLM span, and those of the token spans in order."""
+    with receiving() as received:
+        said = run_instrumented(folder, received.endpoint, code=code, **given)
+    (llm,) = received.spans("chat")
+    tokens = [attributes(of) for of in received.spans("token")]
+    return said, attributes(llm), sorted(tokens, key=lambda of: of[f"{PREFIX}token.index"])
+
+
+PREFIX = "langchain_logprobs."
+
+
+def test_which_tokens_become_spans_is_obeyed(tmp_path: Path) -> None:
+    given = {
+        "LANGCHAIN_LOGPROBS_TOKEN_SPANS": "low",
+        "LANGCHAIN_LOGPROBS_LOW_TOKEN": "0.62",
+        "LANGCHAIN_LOGPROBS_MAX_TOKEN_SPANS": "2",
+        "LANGCHAIN_LOGPROBS_LOW_RESPONSE": "0.5",
+        "LANGCHAIN_LOGPROBS_TOKEN_ARRAYS": "false",
+    }
+
+    _, llm, tokens = spans_with(tmp_path, LONG, **given)
+
+    # Under 0.62 are the last four of e^-0.1 ... e^-0.8, and room is for the two least likely.
+    assert [of[f"{PREFIX}token.index"] for of in tokens] == [6, 7]
+    assert llm[f"{PREFIX}token_spans.omitted"] == 7
+    assert llm[f"{PREFIX}tokens.low"] == 4
+    assert llm[f"{PREFIX}response.low"] is False
+    assert f"{PREFIX}tokens.logprobs" not in llm
+
+
+def test_content_and_what_phoenix_shows_are_obeyed(tmp_path: Path) -> None:
+    given = {"LANGCHAIN_LOGPROBS_OPENINFERENCE": "yes", "LANGCHAIN_LOGPROBS_CAPTURE_CONTENT": "1"}
+    with receiving() as received:
+        run_instrumented(tmp_path, received.endpoint, **given)
+
+    named = {of.name: attributes(of) for of in received.spans()}
+    assert named["'Syd' 0.61"]["openinference.span.kind"] == "CHAIN"
+    assert named["chat scripted-1"]["openinference.span.kind"] == "LLM"
+    assert named["'Syd' 0.61"][f"{PREFIX}token.candidates"] == ["Can"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OPENINFERENCE_HIDE_OUTPUTS", "true"),
+        ("TRACELOOP_TRACE_CONTENT", "false"),
+        ("LANGCHAIN_LOGPROBS_CAPTURE_CONTENT", "false"),
+    ],
+)
+def test_what_forbids_content_is_obeyed(tmp_path: Path, variable: str, value: str) -> None:
+    given = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true", variable: value}
+
+    _, llm, tokens = spans_with(tmp_path, **given)
+
+    assert f"{PREFIX}tokens.texts" not in llm
+    assert [f"{PREFIX}token.text" in of for of in tokens] == [False, False]
+
+
+def test_what_becomes_a_dimension_is_obeyed(tmp_path: Path) -> None:
+    code = JSON + "model = model.with_config(metadata={'tenant': 'a', 'thread': 'b'})"
+    with receiving() as received:
+        run_instrumented(
+            tmp_path,
+            received.endpoint,
+            code=code,
+            LANGCHAIN_LOGPROBS_METRIC_ATTRIBUTES="tenant",
+            LANGCHAIN_LOGPROBS_METRIC_FIELDS="$.city",
+        )
+
+    metrics = received.metrics()
+    (point,) = metrics[f"{PREFIX}response.uncertainty"].histogram.data_points
+    assert attributes(point)["tenant"] == "a"
+    assert "thread" not in attributes(point)
+    (field,) = metrics[f"{PREFIX}field.uncertainty"].histogram.data_points
+    assert attributes(field)["field"] == "$.city"
+
+
+def test_how_much_is_kept_of_a_call_is_obeyed(tmp_path: Path) -> None:
+    _, llm, tokens = spans_with(tmp_path, LONG, LANGCHAIN_LOGPROBS_MAX_TOKENS="3")
+
+    assert len(tokens) == 3
+    assert llm[f"{PREFIX}tokens.truncated"] == 6
+
+
+def test_how_many_token_spans_may_wait_is_obeyed(tmp_path: Path) -> None:
+    said, _, tokens = spans_with(tmp_path, LONG, LANGCHAIN_LOGPROBS_MAX_PENDING_SPANS="8")
+
+    assert not tokens
+    assert "9 token spans were lost" in said
+
+
+def test_a_store_is_kept_too(tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+
+    spans_with(tmp_path, LANGCHAIN_LOGPROBS_STORE=str(path))
+
+    (report,) = StoredRuns(path).reports()
+    assert report.text == "Sydney"
+
+
+def test_bounds_are_obeyed(tmp_path: Path) -> None:
+    given = {
+        "LANGCHAIN_LOGPROBS_KEEP": "7",
+        "LANGCHAIN_LOGPROBS_MAX_OPEN_CALLS": "5",
+        "LANGCHAIN_LOGPROBS_IDLE_TIMEOUT": "0.5",
+        "LANGCHAIN_LOGPROBS_RAISE_ERRORS": "on",
+    }
+
+    said, _, _ = spans_with(tmp_path, SETTINGS, **given)
+
+    assert said.splitlines()[0] == "(7, 5, 0.5, True) Sydney"
+
+
+# And OpenTelemetry's own
+
+
+def test_with_the_sdk_off_nothing_is_sent_and_the_program_runs(tmp_path: Path) -> None:
+    with receiving() as received:
+        said = run_instrumented(tmp_path, received.endpoint, OTEL_SDK_DISABLED="true")
+
+    assert said == "Sydney\n"
+    assert not received.messages
+
+
+@pytest.mark.parametrize(("signal", "other"), [("TRACES", "METRICS"), ("METRICS", "TRACES")])
+def test_a_signal_can_be_left_out(tmp_path: Path, signal: str, other: str) -> None:
+    with receiving() as received:
+        said = run_instrumented(tmp_path, received.endpoint, **{f"OTEL_{signal}_EXPORTER": "none"})
+
+    assert said == "Sydney\n"
+    sent = {"TRACES": bool(received.spans()), "METRICS": bool(received.metrics())}
+    assert sent == {signal: False, other: True}
+
+
+def test_what_is_not_sampled_is_not_sent_but_counted(tmp_path: Path) -> None:
+    with receiving() as received:
+        run_instrumented(tmp_path, received.endpoint, OTEL_TRACES_SAMPLER="always_off")
+
+    assert not received.spans()
+    (point,) = received.metrics()[f"{PREFIX}token_spans"].sum.data_points
+    assert (attributes(point)["result"], point.as_int) == ("unsampled", 2)
+
+
+def test_who_it_is_and_a_small_queue_are_obeyed(tmp_path: Path) -> None:
+    code = "model = ScriptedChatModel(answers=[answer(*(['a', 'b'] * 300))])"
+    with receiving() as received:
+        run_instrumented(
+            tmp_path,
+            received.endpoint,
+            code=code,
+            OTEL_SERVICE_NAME="quiz",
+            OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=test",
+            OTEL_BSP_MAX_QUEUE_SIZE="256",
+            OTEL_BSP_MAX_EXPORT_BATCH_SIZE="64",
+        )
+
+    (message, *_) = (of for of in received.messages if getattr(of, "resource_spans", ()))
+    resource = attributes(message.resource_spans[0].resource)
+    assert resource["service.name"] == "quiz"
+    assert resource["deployment.environment.name"] == "test"
+    assert len(received.spans("token")) == 600  # none was dropped
+
+
+def test_everything_of_the_table_of_settings_is_tried_here() -> None:
+    text = Path(__file__).read_text()
+    settings = {variable for _, variable, _, _ in table()} | {of for of, _ in others_table()}
+
+    assert {of for of in settings if of not in text} == set()

@@ -13,13 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, Field
 
+from langchain_logprobs.core.choices import labels_from, labels_in
 from langchain_logprobs.core.fields import Fields, fields_of
-from langchain_logprobs.core.labels import (
-    LabelConfidence,
-    label_confidences,
-    labels_from,
-    labels_in,
-)
+from langchain_logprobs.core.labels import LabelConfidence, label_confidences
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.text import align
 

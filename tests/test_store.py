@@ -774,6 +774,41 @@ def test_a_store_moved_away_under_a_writer_is_made_anew(
     assert (StoredRuns(path).count(), StoredRuns(moved).count()) == (1, 1)
 
 
+def test_a_disk_that_is_full_before_the_store_is_made_says_so(path: Path) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from langchain_logprobs.store import Store, StoreError\n"
+        "try: Store(sys.argv[1])\n"
+        "except StoreError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+
+    assert "the disk reports an error, as a full one may" in done.stdout
+    assert "rollback" not in done.stdout
+
+
+def test_a_store_is_read_where_there_is_no_room_for_what_readers_share(path: Path) -> None:
+    store = Store(path)
+    store(a_report(text="here"))
+    store.close()
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "from langchain_logprobs.store import StoredRuns\n"
+        "print(StoredRuns(sys.argv[1]).summaries()[0].text)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "here\n"
+
+
 def test_a_full_disk_keeps_reports_waiting_until_there_is_room(
     path: Path,
     opened: Callable[..., Store],

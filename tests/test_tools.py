@@ -12,7 +12,7 @@ from documents import cut_at, tokens_of, written_by
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_logprobs.core.labels import labels_from
+from langchain_logprobs.core.choices import labels_from
 from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
 from langchain_logprobs.core.tools import same, tool_fields

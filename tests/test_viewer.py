@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -373,6 +376,38 @@ def test_the_trace_tree_has_every_run_and_leads_to_the_calls(view: Open, store: 
     expect(tree.locator("a").nth(1)).to_have_attribute("aria-current", "true")
 
 
+def test_the_tree_grows_while_its_root_run_goes_on(view: Open, store: Store) -> None:
+    handler = LogprobsCallbackHandler(sinks=[store], keep=2)
+    config: Any = {"callbacks": [handler]}
+    model = ScriptedChatModel(answers=[answer("a")])
+    shown: list[Page] = []
+
+    def watch(_: object) -> str:
+        page = open_run(view, handler.reports[0])
+        expect(page.locator(".tree")).to_be_hidden()
+        shown.append(page)
+        return "?"
+
+    (model | RunnableLambda(watch) | model).with_config(run_name="grows").invoke("?", config)
+
+    tree = shown[0].locator(".tree")
+    expect(tree.locator("h2")).to_contain_text("grows 2 model calls")
+    expect(tree.locator(".kind")).to_have_text(["model", "chain", "model"])
+
+
+def test_a_deep_tree_shows_the_call_that_is_open(view: Open, store: Store) -> None:
+    handler = LogprobsCallbackHandler(sinks=[store], keep=1)
+    chain: Any = ScriptedChatModel(answers=[answer("a")])
+    for level in range(40):
+        chain = RunnableLambda(chain.invoke).with_config(run_name=f"level {level}")
+    chain.invoke("?", {"callbacks": [handler]})
+
+    page = open_run(view, handler.reports[0])
+
+    expect(page.locator(".tree [aria-current]")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_hostile_names_of_runs_stay_text_in_the_tree(view: Open, store: Store) -> None:
     handler = LogprobsCallbackHandler(sinks=[store], keep=1)
 
@@ -387,6 +422,7 @@ def test_hostile_names_of_runs_stay_text_in_the_tree(view: Open, store: Store) -
     page = open_run(view, handler.reports[0])
 
     expect(page.locator(".tree .failed")).to_have_text(["error ValueError"])
+    expect(page.locator(".tree .failed")).to_be_in_viewport(ratio=1)
     expect(page.locator(".tree li .name").nth(1)).to_contain_text("<img src=x")
     assert page.evaluate("window.hacked") is None
     assert "\u202e" not in page.locator(".tree").inner_text()
@@ -412,7 +448,7 @@ def test_of_a_root_run_that_goes_on_the_calls_are_shown_by_node(view: Open, stor
     tree = page.locator(".tree")
 
     expect(tree.locator("h2")).to_contain_text("my graph has not ended yet · 3 model calls")
-    expect(tree.locator(".name b")).to_have_text(["draft", "check", "answer"])
+    expect(tree.locator(".label")).to_have_text(["draft", "check", "answer"])
     expect(tree.locator("[aria-current]")).to_contain_text("check")
     tree.get_by_text("answer").click()
     expect(tree.locator("[aria-current]")).to_contain_text("answer")
@@ -684,3 +720,27 @@ def test_the_server_ends_while_pages_still_listen(
         assert time.monotonic() - began < 8
         assert not server.thread.is_alive()
         expect(page.locator("#live")).to_have_text("○ not connected")
+
+
+def test_ctrl_c_with_a_page_open_ends_in_one_word(
+    browser: Browser, store: Store, path: Path
+) -> None:
+    store(sydney())
+    assert store.flush()
+    viewer = subprocess.Popen(
+        [sys.executable, "-m", "langchain_logprobs.cli", "view", "--no-open", "-s", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert viewer.stdout is not None
+    said = [viewer.stdout.readline() for _ in range(3)]
+    page = browser.new_page()
+    page.goto(said[1].strip())
+    expect(page.locator("#live")).to_have_text("● live")
+    viewer.send_signal(signal.SIGINT)
+    out, err = viewer.communicate(timeout=30)
+
+    assert (viewer.returncode, out.strip(), err) == (0, "Stopped.", "")
+    expect(page.locator("#live")).to_have_text("○ not connected")
+    page.close()

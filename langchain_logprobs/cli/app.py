@@ -6,6 +6,8 @@ longer than all the rest.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +20,8 @@ from langchain_logprobs.store.query import Sort
 from langchain_logprobs.store.schema import StoreError
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+_OUTPUT_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     context_settings=_CONTEXT,
@@ -42,6 +46,13 @@ def run(arguments: list[str] | None = None) -> None:
         sys.stdout.flush()
         typer.secho(str(error), fg="red", err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _OUTPUT_FAILS:
+            raise
+        typer.secho(f"The output cannot be written: {error.strerror}.", fg="red", err=True)
+        with Path(os.devnull).open("wb") as nowhere:  # what is left would fail again, at exit
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _examples(*lines: str) -> str:
@@ -62,6 +73,7 @@ _StoreFile = Annotated[
         "--store",
         "-s",
         metavar="FILE",
+        readable=False,  # what is wrong with it, the store says better
         help="The store. Default: LANGCHAIN_LOGPROBS_STORE, or langchain_logprobs.db here.",
     ),
 ]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, compress, count, islice, repeat
+from itertools import accumulate, chain, compress, count, repeat
 from operator import itemgetter, lt
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from langchain_logprobs.core.confidence import distinct, sound_logprob
 from langchain_logprobs.core.model import (
@@ -31,7 +31,6 @@ _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
 _LAST = itemgetter(-1)
 _ESCAPE = "\\x"
 """What the texts of tokens hold that some servers write as bytes."""
-_Value = TypeVar("_Value")
 
 
 def plain_tokens(
@@ -64,31 +63,37 @@ def _tokens(
     raws, logprobs = list(map(bytes, raws)), _sound(list(map(_LOGPROB, everything)))
     if logprobs is None or b"" in raws:  # how some servers say "not known"
         return None
-    sizes = list(map(len, tops))
-    chosen = len(entries)
-    rows = _rows(texts[chosen:], logprobs[chosen:], raws[chosen:], sizes)
-    return listed_tokens(texts, logprobs, raws, rows, repeat(channel), times, count=chosen)
+    bounds = list(accumulate(map(len, tops), initial=len(entries)))
+    rows = _rows(tuple(texts), tuple(logprobs), tuple(raws), bounds)
+    return listed_tokens(texts, logprobs, raws, rows, repeat(channel), times, count=len(entries))
 
 
 def _rows(
-    texts: Sequence[str], logprobs: Sequence[float], raws: Sequence[bytes], sizes: Sequence[int]
+    texts: tuple[str, ...],
+    logprobs: tuple[float, ...],
+    raws: tuple[bytes, ...],
+    bounds: Sequence[int],
 ) -> Iterable[Listed]:
-    """The candidates of each token, whose numbers of them are `sizes`."""
-    of_each = list(zip(*(_cut(column, sizes) for column in (texts, logprobs, raws)), strict=True))
-    rising = compress(count(1), map(lt, logprobs, logprobs[1:]))
-    in_order = set(accumulate(sizes)).issuperset(rising)
-    nothing_twice = list(map(len, map(set, map(_LAST, of_each)))) == sizes
-    return of_each if in_order and nothing_twice else map(_sorted, of_each)
+    """The candidates of each token, which begin and end at these bounds."""
+    slices = list(map(slice, bounds, bounds[1:]))
+    columns = [map(column.__getitem__, slices) for column in (texts, logprobs, raws)]
+    rows: list[Listed] = list(zip(*columns, strict=True))
+    rising = compress(
+        count(bounds[0] + 1), map(lt, logprobs[bounds[0] :], logprobs[bounds[0] + 1 :])
+    )
+    in_order = set(bounds).issuperset(rising)
+    distinct_bytes = sum(map(len, map(set, map(_LAST, rows))))
+    nothing_twice = distinct_bytes == bounds[-1] - bounds[0]
+    return rows if in_order and nothing_twice else map(_put_right, rows)
 
 
-def _cut(column: Iterable[_Value], sizes: Iterable[int]) -> Iterable[tuple[_Value, ...]]:
-    return map(tuple, map(islice, repeat(iter(column)), sizes))
-
-
-def _sorted(listed: Listed) -> Listed:
-    candidates = distinct(map(CANDIDATE, zip(*listed, strict=True)))
-    texts, logprobs, raws = zip(*candidates, strict=True) if candidates else ((), (), ())
-    return texts, logprobs, raws
+def _put_right(row: Listed) -> Listed:
+    """The row with the most likely first, and each once."""
+    texts, logprobs, raws = row
+    if len(set(raws)) == len(raws) and sorted(logprobs, reverse=True) == list(logprobs):
+        return row
+    candidates = distinct(map(CANDIDATE, zip(texts, logprobs, raws, strict=True)))
+    return cast("Listed", tuple(zip(*candidates, strict=True)))
 
 
 def _are(column: Iterable[object], kind: type) -> bool:

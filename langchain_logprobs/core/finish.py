@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
@@ -153,19 +153,22 @@ def _reads(
     """The tokens of events, in order; of those that are plain, of all in a row at once."""
     own_first = shapes[0] is SHAPES[0]
     found = [plain_entries(_first(chunk)) if own_first else None for _, _, chunk, _ in events]
-    for is_plain, run in groupby(zip(events, found, strict=True), key=_is_plain):
-        block = list(run)
-        read = _plain_tokens(block) if is_plain else None
-        yield from ([_event_tokens(of, shapes) for of, _ in block] if read is None else [read])
+    start = 0
+    for is_plain, run in groupby(found, key=_is_plain):
+        end = start + sum(1 for _ in run)
+        read = _plain_tokens(events[start:end], found[start:end]) if is_plain else None
+        yield from (
+            [_event_tokens(of, shapes) for of in events[start:end]] if read is None else [read]
+        )
+        start = end
 
 
-def _is_plain(row: tuple[Event, list[Any] | None]) -> bool:
-    return row[1] is not None
+def _is_plain(entries: object) -> bool:
+    return entries is not None
 
 
-def _plain_tokens(block: Iterable[tuple[Event, Any]]) -> list[TokenLogprob] | None:
-    events, found = zip(*block, strict=True)
-    times = [at_ns for (at_ns, *_), entries in zip(events, found, strict=True) for _ in entries]
+def _plain_tokens(events: Sequence[Event], found: Sequence[Any]) -> list[TokenLogprob] | None:
+    times = chain.from_iterable(map(repeat, (at_ns for at_ns, *_ in events), map(len, found)))
     return plain_tokens(list(chain.from_iterable(found)), "content", times)
 
 

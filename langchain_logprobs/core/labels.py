@@ -10,19 +10,11 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from types import UnionType
 from typing import (
-    Any,
-    Literal,
     NamedTuple,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-    is_typeddict,
 )
 
+from langchain_logprobs.core.choices import label_text, labels_from
 from langchain_logprobs.core.confidence import (
     LEAST_TAIL,
     distinct,
@@ -33,16 +25,11 @@ from langchain_logprobs.core.confidence import (
 )
 from langchain_logprobs.core.fields import Fields, tokens_in
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
-from langchain_logprobs.core.records import json_names
-from langchain_logprobs.core.scanner import step
-from langchain_logprobs.core.schemas import parts, path_of, resolved
+from langchain_logprobs.core.schemas import path_of
 from langchain_logprobs.core.text import Aligned
 
 _AROUND = " \t\r\n\"'`*\u201c\u201d\u2018\u2019«»"
 """What may stand around a label without being part of it."""
-_DEEPEST = 12
-"""Records inside each other; some hold themselves."""
-_Found = tuple[str, tuple[str, ...]]
 _WORD = re.compile(r"[\w-]")
 
 
@@ -79,42 +66,6 @@ class LabelConfidence:
     def probability(self) -> float | None:
         """The chosen label's."""
         return None if self.chosen is None else self.probabilities.get(self.chosen)
-
-
-def labels_from(source: object) -> tuple[str, ...]:
-    """The labels in a sequence of values, an `Enum`, a `Literal`, `bool`, or a union of these.
-
-    They are as JSON writes them, strings without quotes. `()` for whatever else.
-    """
-    if source is bool:
-        return ("true", "false")
-    if source is None or source is type(None):
-        return ("null",)
-    origin = get_origin(source)
-    if origin is Union or isinstance(source, UnionType):
-        parts = [labels_from(part) for part in get_args(source)]
-        return tuple(dict.fromkeys(label for part in parts for label in part)) if all(parts) else ()
-    if origin is Literal:
-        return labels_from(get_args(source))
-    if hasattr(source, "__metadata__"):  # Annotated
-        return labels_from(get_args(source)[0])
-    is_values = isinstance(source, (list, tuple, set, frozenset)) or (
-        isinstance(source, type) and issubclass(source, Enum)
-    )
-    values = list(source) if is_values else []  # type: ignore[call-overload]
-    texts = [_label(value) for value in values]
-    return tuple(dict.fromkeys(text for text in texts if text))
-
-
-def labels_in(model: object) -> dict[str, tuple[str, ...]]:
-    """The labels of each field that has some, by path, of a record's class or a JSON schema.
-
-    Args:
-        model: A Pydantic model, a dataclass, a `TypedDict`, or a JSON schema as a dict, also one
-            wrapped up as a provider's `response_format` or tool. For anything else: `{}`.
-    """
-    found = _in_schema(model, model) if isinstance(model, Mapping) else _in_class(model)
-    return {f"${path}": labels for path, labels in found}
 
 
 def label_confidences(
@@ -344,84 +295,4 @@ def _said(path: str, text: str, fields: Fields) -> tuple[str, tuple[int, int]] |
     start, end = found.span
     if isinstance(found.value, str):
         return found.value, (start + 1, max(start + 1, end - found.complete))
-    return _label(found.value) or "", (start, end)
-
-
-def _label(value: object) -> str | None:
-    """A value as JSON writes it, a string without quotes."""
-    match value.value if isinstance(value, Enum) else value:
-        case str(text):
-            return text
-        case None:
-            return "null"
-        case bool(truth):
-            return "true" if truth else "false"
-        case int() | float() as number:
-            return repr(number)
-    return None
-
-
-def _in_class(model: object, path: str = "", depth: int = _DEEPEST) -> Iterator[_Found]:
-    names = json_names(model) or {name: name for name in getattr(model, "__annotations__", ())}
-    for name, kind in _types(model).items():
-        inner = path + step(names.get(name, name))
-        labels = labels_from(kind)
-        if len(labels) > 1:
-            yield inner, labels
-        elif depth and not labels:
-            for part in get_args(kind) if _is_union(kind) else (kind,):
-                yield from _in_class(part, inner, depth - 1)
-
-
-def _types(model: object) -> Mapping[str, Any]:
-    """The types of a record's attributes; `{}` for what is no record, or if a name is unknown."""
-    if not (json_names(model) or is_typeddict(model)):
-        return {}
-    try:
-        return get_type_hints(model)
-    except (NameError, TypeError, AttributeError, SyntaxError):
-        return {}
-
-
-def _is_union(kind: object) -> bool:
-    return get_origin(kind) is Union or isinstance(kind, UnionType)
-
-
-def _in_schema(
-    schema: object, root: Mapping[str, Any], path: str = "", depth: int = _DEEPEST
-) -> Iterator[_Found]:
-    schema = resolved(schema, root)
-    labels = _schema_labels(schema, root, depth)
-    if len(labels) > 1 and path:
-        yield path, labels
-    if labels or not depth:
-        return
-    for key in ("json_schema", "schema", "function", "parameters"):  # what providers wrap it in
-        if not path and isinstance(schema.get(key), Mapping):
-            yield from _in_schema(schema[key], schema[key], path, depth - 1)
-    for part in parts(schema):
-        yield from _in_schema(part, root, path, depth - 1)
-    properties = schema.get("properties")
-    for name, inner in properties.items() if isinstance(properties, Mapping) else ():
-        yield from _in_schema(inner, root, path + step(str(name)), depth - 1)
-
-
-def _schema_labels(
-    schema: Mapping[str, Any], root: Mapping[str, Any], depth: int
-) -> tuple[str, ...]:
-    match schema:
-        case {"enum": [*values]}:
-            return labels_from(values)
-        case {"const": value}:
-            return labels_from([value])
-        case {"type": "boolean"}:
-            return labels_from(bool)
-        case {"type": "null"}:
-            return labels_from(None)
-    found = [
-        _schema_labels(resolved(part, root), root, depth - 1)
-        for part in (parts(schema) if depth else ())
-    ]
-    if not all(found):
-        return ()
-    return tuple(dict.fromkeys(label for labels in found for label in labels))
+    return label_text(found.value) or "", (start, end)

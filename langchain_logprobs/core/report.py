@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from typing import Any, Literal
 
+from langchain_logprobs.core.choices import labels_in
 from langchain_logprobs.core.confidence import (
     Confidence,
     TokenMeasures,
@@ -14,7 +15,7 @@ from langchain_logprobs.core.confidence import (
     measure,
 )
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
-from langchain_logprobs.core.labels import LabelConfidence, label_confidences, labels_in
+from langchain_logprobs.core.labels import LabelConfidence, label_confidences
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
 from langchain_logprobs.core.records import confidences_for
 from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of

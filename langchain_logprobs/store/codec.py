@@ -12,8 +12,9 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime
+from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
@@ -26,6 +27,7 @@ from langchain_logprobs.core.model import (
     Run,
     RunTree,
     TokenLogprob,
+    listed_of,
 )
 from langchain_logprobs.core.report import CallReport, SequenceConfidence
 from langchain_logprobs.core.tools import ToolConfidence
@@ -34,6 +36,7 @@ _DEPTH = 40
 """Nesting of metadata beyond which only the type is kept; it could hold itself."""
 _NO_TIME = -(2**63)
 _NAN = float("nan")
+_DIFFERENT = object()
 _LEVEL = 1  # half the time of the default, for 5 % more bytes
 _KINDS: Mapping[str, Callable[..., Any]] = {
     kind.__name__: kind
@@ -106,7 +109,7 @@ def _plain(value: Any, columns: list[bytes], depth: int = 0) -> Any:
     if kind is dict and not any(type(key) is not str or key[:1] == "$" for key in value):
         return {key: _plain(item, columns, depth + 1) for key, item in value.items()}
     if kind is Completion:
-        inner = {of.name: getattr(value, of.name) for of in fields(Completion)[1:]}
+        inner = {name: getattr(value, name) for name, _ in _defaults(Completion)[1:]}
         tokens = _tokens(value.tokens, columns)
         return {"$Completion": {"tokens": {"$tokens": tokens}, **_plain(inner, columns, depth + 1)}}
     if kind in _KNOWN:
@@ -119,10 +122,15 @@ def _members(value: Any) -> dict[str, Any]:
     if not is_dataclass(value):
         return dict(zip(value._fields, value, strict=True))
     return {
-        of.name: given
-        for of in fields(value)
-        if (given := getattr(value, of.name)) is not of.default
+        name: given
+        for name, default in _defaults(cast("Any", type(value)))
+        if (given := getattr(value, name)) is not default
     }
+
+
+@cache
+def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple((of.name, of.default) for of in fields(kind))
 
 
 def _tagged(value: Any, columns: list[bytes], depth: int) -> Any:
@@ -159,36 +167,65 @@ def _name(kind: type) -> str:
 
 
 def _tokens(tokens: Sequence[TokenLogprob], columns: list[bytes]) -> dict[str, Any]:
-    """The tokens as columns. Each text is kept once a completion: candidates recur."""
-    texts: list[tuple[str, bytes | None]] = []
+    """The tokens as columns. Each text is kept once a completion: candidates recur.
+
+    Of all that the store does, this keeps other threads waiting longest: so whole columns at once.
+    """
+    texts: list[str] = []
+    raws: list[bytes | None] = []
     logprobs: list[float | None] = []
+    counts: list[int] = []
     for token in tokens:
-        texts.append((token.text, token.raw))
+        texts.append(token.text)
+        raws.append(token.raw)
         logprobs.append(token.logprob)
-        for text, logprob, raw in token.candidates:
-            texts.append((text, raw))
-            logprobs.append(logprob)
-    vocabulary = {pair: index for index, pair in enumerate(dict.fromkeys(texts))}
-    counts = [len(token.candidates) for token in tokens]
-    times = [_NO_TIME if token.at_ns is None else token.at_ns for token in tokens]
+        # Side by side as they were read, if they were: then nobody need make candidates of them.
+        listed: Any = listed_of(token) or tuple(zip(*token.candidates, strict=True))
+        counts.append(len(listed[0]) if listed else 0)
+        if listed:
+            texts += listed[0]
+            logprobs += listed[1]
+            raws += listed[2]
+    shared = _shared_raw(texts, raws)
+    # Where all have their bytes from their text, or none, a text stands for the pair.
+    keys = list(zip(texts, raws, strict=True)) if shared is _DIFFERENT else texts
+    vocabulary: dict[Any, int] = {}
+    indices = [vocabulary.setdefault(key, len(vocabulary)) for key in keys]
+    pairs: Any = list(vocabulary)
     columns.append(struct.pack(f"<{len(tokens)}I", *counts))
-    columns.append(struct.pack(f"<{len(texts)}I", *map(vocabulary.__getitem__, texts)))
+    columns.append(struct.pack(f"<{len(texts)}I", *indices))
     columns.append(struct.pack(f"<{len(texts)}d", *[_NAN if x is None else x for x in logprobs]))
-    timed = any(token.at_ns is not None for token in tokens)
+    times = [token.at_ns for token in tokens]
+    timed = times.count(None) < len(times)
     if timed:
-        columns.append(struct.pack(f"<{len(tokens)}q", *times))
+        given = [_NO_TIME if at is None else at for at in times]
+        columns.append(struct.pack(f"<{len(times)}q", *given))
     channels = {token.channel for token in tokens}
     return {
         "count": len(tokens),
         "entries": len(texts),
         "timed": timed,
-        "texts": [text for text, _ in vocabulary],
-        "raws": _raws(vocabulary),
+        "texts": [text for text, _ in pairs] if shared is _DIFFERENT else pairs,
+        "raws": _raws(pairs) if shared is _DIFFERENT else shared,
         "channels": [*channels] if len(channels) < 2 else [of.channel for of in tokens],  # noqa: PLR2004
     }
 
 
-def _raws(pairs: Mapping[tuple[str, bytes | None], int]) -> Any:
+def _shared_raw(texts: Sequence[str], raws: Sequence[bytes | None]) -> Any:
+    """What says of all of them where their bytes come from, if one value can; or `_DIFFERENT`."""
+    if not raws:
+        return []
+    try:
+        raw = b"".join(cast("Sequence[bytes]", raws))
+    except TypeError:  # a None among them
+        return None if raws.count(None) == len(raws) else _DIFFERENT
+    text = "".join(texts)
+    # A character is a byte in it: texts that are as long as their bytes are those bytes.
+    same = text.isascii() and text.encode() == raw
+    return True if same and list(map(len, texts)) == list(map(len, raws)) else _DIFFERENT  # type: ignore[arg-type]
+
+
+def _raws(pairs: Sequence[tuple[str, bytes | None]]) -> Any:
     """`True` where the bytes are the text's own, one value for all that are alike."""
     raws = [
         raw
@@ -196,7 +233,7 @@ def _raws(pairs: Mapping[tuple[str, bytes | None], int]) -> Any:
         else raw == text.encode("utf-8", "surrogatepass") or raw.decode("latin-1")
         for text, raw in pairs
     ]
-    return raws[0] if raws and all(raw in (None, True) and raw == raws[0] for raw in raws) else raws
+    return raws[0] if all(raw in (None, True) and raw == raws[0] for raw in raws) else raws
 
 
 # From bytes

@@ -223,6 +223,11 @@ class StoredRuns:
         [(seq,)] = self._rows("SELECT coalesce(max(seq), 0) FROM calls", [])
         return int(seq)
 
+    def last_tree(self) -> int:
+        """The same of root runs."""
+        [(seq,)] = self._rows("SELECT coalesce(max(seq), 0) FROM trees", [])
+        return int(seq)
+
     def dropped(self) -> int:
         """Reports that writers had to drop, over all processes."""
         found = self._rows("SELECT value FROM totals WHERE name = 'dropped'", [])

@@ -166,6 +166,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     Raises:
         StoreError: There is no store, or not one that can be read.
     """
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder: name the file in it that is the store.")
     if not path.is_file():
         raise StoreError(
             f"There is no store at {path}. Make one with sinks=[Store({str(path)!r})] or "
@@ -208,7 +210,10 @@ def explanation(path: Path, error: sqlite3.Error) -> str:
                 f"`sqlite3 {path} .recover | sqlite3 recovered.db` saves"
             )
         case sqlite3.SQLITE_IOERR:
-            told = "cannot be read or written: the disk reports an error. Choose another path"
+            told = (
+                "cannot be read or written: the disk reports an error, as a full one may. Free "
+                "some space, or choose another path"
+            )
         case _:
             told = "cannot be used"
     return f"The store at {path} {told}. ({error})"
@@ -220,14 +225,21 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, **options)  # type: ignore[call-overload]
     try:
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
         connection.close()
-        # A folder that cannot be written has no room for the files that readers share with
-        # writers. If nobody has written what is not yet in the file itself, none are needed.
-        if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists():
+        # A folder that cannot be written, or a full disk, has no room for the files that readers
+        # share with writers. If all that was written is in the file itself, none are needed.
+        no_room = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_IOERR
+        if _has_wal(path) or (os.access(path.parent, os.W_OK) and not no_room):
             raise
         connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, **options)  # type: ignore[call-overload]
     return connection  # type: ignore[no-any-return]
+
+
+def _has_wal(path: Path) -> bool:
+    """Whether something was written that is not yet in the file itself."""
+    wal = Path(f"{path}-wal")
+    return wal.exists() and wal.stat().st_size > 0
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int | None:
@@ -259,28 +271,31 @@ def _make(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     _use_wal(connection)
     # Several processes may come here at once: the first makes it, the others find it made.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _transaction(connection):
         if _version(connection, path) is None:
             for statement in SCHEMA.split(";\n"):
                 connection.execute(statement)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Makes it a store of this version; all that is in it stays."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with _transaction(connection):
         # Another process may have done it meanwhile.
         for version in range(_version(connection, path) or VERSION, VERSION):
             connection.execute(MIGRATIONS[version])
             connection.execute(f"PRAGMA user_version = {version + 1}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a disk's error has ended it already
+            connection.execute("ROLLBACK")
         raise
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -47,12 +48,13 @@ _HEADERS = {
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
-def create_app(path: Path, token: str) -> Starlette:
+def create_app(path: Path, token: str, stopping: threading.Event | None = None) -> Starlette:
     """The application.
 
     Args:
         path: The store.
         token: The secret that addresses begin with.
+        stopping: Ends the answers that would go on for as long as a page is open.
     """
     page = [
         Route("/", _index),
@@ -61,7 +63,7 @@ def create_app(path: Path, token: str) -> Starlette:
         Route("/api/runs", _json(path, _runs)),
         Route("/api/runs/{run_id}", _json(path, _run)),
         Route("/api/trend", _json(path, lambda stored, of: answers.trend(stored, _query(of)))),
-        Route("/api/live", _live(path)),
+        Route("/api/live", _live(path, stopping or threading.Event())),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     app = Starlette(
@@ -151,12 +153,12 @@ def _query(request: Request) -> Query:
     return answers.query_of(request.query_params, time.time_ns())
 
 
-def _live(path: Path) -> Callable[[Request], Response]:
-    """Server-sent events: the `seq` of the last run, whenever there is a new one."""
+def _live(path: Path, stopping: threading.Event) -> Callable[[Request], Response]:
+    """Server-sent events: the `seq` of the last call and root run, whenever there is a new one."""
 
     async def events() -> AsyncIterator[str]:
         told, beat = None, time.monotonic()
-        while True:
+        while not stopping.is_set():
             state = await asyncio.to_thread(_last, path)
             if state != told or time.monotonic() - beat > _BEAT_SECONDS:
                 told, beat = state, time.monotonic()
@@ -168,7 +170,8 @@ def _live(path: Path) -> Callable[[Request], Response]:
 
 def _last(path: Path) -> dict[str, Any]:
     try:
-        return {"seq": StoredRuns(path).last_seq()}
+        stored = StoredRuns(path)
+        return {"seq": stored.last_seq(), "tree": stored.last_tree()}
     except StoreError as error:
         return {"error": str(error)}
 

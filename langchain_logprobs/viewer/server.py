@@ -54,13 +54,14 @@ def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[
         PortTakenError: Something else listens on that port.
     """
     token = token or secrets.token_urlsafe(16)
+    stopping = threading.Event()
     config = uvicorn.Config(
-        create_app(path, token),
+        create_app(path, token, stopping),
         log_level="warning",
         access_log=False,
         lifespan="off",
         server_header=False,
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     with closing(_bound(port)) as listening:
@@ -73,6 +74,7 @@ def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[
             chosen = listening.getsockname()[1]
             yield RunningServer(f"http://{_HOST}:{chosen}/{token}/", thread)
         finally:
+            stopping.set()  # an open page's live connection would have to be cut off
             server.should_exit = True
             thread.join(_START_SECONDS)
 

@@ -45,8 +45,9 @@ function listen() {
     const told = JSON.parse(data);
     $("live").textContent = told.error ? "store unreadable" : "● live";
     if (told.error) return problem(told.error);
-    if (told.seq !== state.seq && state.seq) state.heard?.(told.seq);
-    state.seq = told.seq;
+    const isNew = told.seq !== state.seq || told.tree !== state.tree;
+    if (isNew && state.seq) state.heard?.(told.seq);
+    Object.assign(state, told);
   };
   events.onerror = () => ($("live").textContent = "○ not connected");
   addEventListener("pagehide", () => events.close());

@@ -34,7 +34,8 @@ export const oneLine = (text) => safe(text.trim().replace(/\s+/g, " "));
 export function duration(ns) {
   const seconds = ns / 1e9;
   if (seconds >= 100) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
-  return seconds >= 1 ? `${seconds.toFixed(2)} s` : `${Math.round(seconds * 1000)} ms`;
+  if (seconds >= 1) return `${seconds.toFixed(2)} s`;
+  return ns > 0 && ns < 5e5 ? "<1 ms" : `${Math.round(seconds * 1000)} ms`;
 }
 
 // Swedish dates are ISO's: they sort as they read, and read the same everywhere.

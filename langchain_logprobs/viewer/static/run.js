@@ -4,10 +4,25 @@ import { Heat } from "./heat.js";
 import { makeStrip } from "./strip.js";
 
 const CHANNELS = { content: "answer", refusal: "refusal", reasoning: "reasoning" };
+const DEEPEST = 24;
+const INDENT = 16;
+
 export async function showRun(main, wanted, { isCurrent }) {
   const { report, explained, windows, trace } = await ask(`runs/${encodeURIComponent(wanted.get("run"))}`);
   if (!isCurrent()) return null;
   const sequences = sequencesOf(report);
+  let drawn = trace;
+  let branch = tree(trace, report);
+  // The rest of the tree comes when the root run ends, or with its next call.
+  const heard = async () => {
+    if (drawn.ended) return;
+    const { trace: now } = await ask(`runs/${encodeURIComponent(report.run_id)}`);
+    if (!isCurrent() || (now.total === drawn.total && !now.ended)) return;
+    drawn = now;
+    const grown = tree(now, report);
+    branch.replaceWith(grown);
+    branch = grown;
+  };
   const open = [];
   const stage = el("div", { class: "stage" });
   const show = (sequence) => {
@@ -16,7 +31,7 @@ export async function showRun(main, wanted, { isCurrent }) {
   };
   main.replaceChildren(
     heading(report, explained),
-    trace.total > 1 ? tree(trace, report) : "",
+    branch,
     sequences.length > 1 ? chooser(sequences, show) : "",
     stage,
     more(report),
@@ -25,7 +40,7 @@ export async function showRun(main, wanted, { isCurrent }) {
   if (sequences.length) show(sequences[0]);
   else stage.append(el("p", { class: "heat", dir: "auto" }, safe(report.completions[0]?.text ?? "") || "No text."));
   scrollTo(0, 0);
-  return { close: () => (open.forEach((of) => of.close()), (document.title = "langchain_logprobs")) };
+  return { heard, close: () => (open.forEach((of) => of.close()), (document.title = "langchain_logprobs")) };
 }
 
 function sequencesOf(report) {
@@ -68,10 +83,10 @@ function tree(trace, report) {
   const small = trace.lines.filter(isSmall).length;
   const toggle = el("input", { type: "checkbox", name: "steps", onchange: (event) => box.classList.toggle("brief", !event.target.checked) });
   box.classList.add("brief");
-  const current = box.querySelector("[aria-current]");
-  queueMicrotask(() => current && box.scrollHeight > box.clientHeight && (box.scrollTop = current.offsetTop - box.clientHeight / 2));
+  const current = box.querySelector("[aria-current]")?.closest("li");
+  requestAnimationFrame(() => current && box.scrollHeight > box.clientHeight && (box.scrollTop = current.offsetTop - box.clientHeight / 2));
   return el(
-    "section", { class: "tree", "aria-label": "Trace tree" },
+    "section", { class: "tree", "aria-label": "Trace tree", hidden: trace.total < 2 },
     el("h2", {}, safe(trace.name ?? "run"), el("small", { class: "dim" }, ` ${told}`),
       small ? el("label", { class: "check" }, toggle, `${small} prompt${small === 1 ? "" : "s"} and parsers`) : null),
     box,
@@ -92,9 +107,12 @@ function line(of, trace, span, report) {
   const isCall = of.kind === "call";
   // Of a root run that goes on only the calls are known yet: their nodes tell them apart.
   const called = (trace.ended ? null : of.node) ?? of.model ?? "model";
-  const name = el("span", { class: "name" }, isCall ? el("b", {}, safe(called)) : safe(of.name), " ",
+  const label = safe(isCall ? called : of.name);
+  const name = el("span", { class: "name" }, el(isCall ? "b" : "span", { class: "label", title: label }, label),
     el("span", { class: "kind" }, isCall ? "model" : of.kind), ended(of) ? el("span", { class: "tag failed" }, ended(of)) : null);
-  name.style.paddingInlineStart = `${Math.min(of.depth, 24) * 16}px`;
+  const indent = Math.min(of.depth, DEEPEST) * INDENT;
+  name.style.paddingInlineStart = `${indent}px`;
+  name.style.backgroundSize = `${indent}px 100%`; // a rail for each level above it
   const parts = [
     name,
     el("span", { class: "confidence" }, isCall ? (of.confidence === null ? el("span", { class: "dim" }, of.unavailable ?? of.outcome) : meter(of.confidence, of.low)) : ""),

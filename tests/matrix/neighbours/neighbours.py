@@ -54,14 +54,16 @@ class Arrived(NamedTuple):
     """What a neighbour's own back end has of our spans.
 
     Attributes:
-        tokens: Token spans under a call of a model.
+        calls: Spans of its own for a call of a model.
+        tokens: Token spans under one.
         summaries: Spans named `logprobs` under one.
         astray: Whatever else there is of ours.
     """
 
-    tokens: int = 0
-    summaries: int = 0
-    astray: int = 0
+    calls: int
+    tokens: int
+    summaries: int
+    astray: int
 
 
 @dataclass
@@ -93,10 +95,10 @@ def _provider(seen: Seen) -> TracerProvider:
     return provider
 
 
-def _counted(spans: Iterable[tuple[str, bool]]) -> Arrived:
-    """What there is, of pairs of a span's name and whether it is under a call of a model."""
-    counts = Counter(name if is_under_call else "" for name, is_under_call in spans)
-    return Arrived(counts["token"], counts["logprobs"], counts[""])
+def _counted(calls: int, ours: Iterable[tuple[str, bool]]) -> Arrived:
+    """What there is; of ours, pairs of a span's name and whether it is under a call."""
+    counts = Counter(name if is_under_call else "" for name, is_under_call in ours)
+    return Arrived(calls, counts["token"], counts["logprobs"], counts[""])
 
 
 def _genai(seen: Seen, *_: str) -> Neighbour:
@@ -147,7 +149,7 @@ def _langfuse(seen: Seen, base_url: str, _: str) -> Neighbour:
             if (of.attributes or {}).get("langfuse.observation.type") == "generation"
         }
         ours = [of for of in spans if of.instrumentation_scope.name == "langchain_logprobs"]
-        return _counted((of.name, of.parent.span_id in calls) for of in ours)
+        return _counted(len(calls), ((of.name, of.parent.span_id in calls) for of in ours))
 
     return Neighbour(lambda: [CallbackHandler()], arrived=arrived)
 
@@ -177,6 +179,8 @@ def _mlflow_alone(seen: Seen, _: str, folder: str) -> Neighbour:
 
 
 def _mlflow_at(folder: str) -> Any:
+    # SQLite takes one writer; MLflow gives up what it finds locked, its own spans as well.
+    os.environ["MLFLOW_ASYNC_TRACE_LOGGING_MAX_WORKERS"] = "1"
     import mlflow
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
@@ -186,15 +190,11 @@ def _mlflow_at(folder: str) -> Any:
 
 def _in_mlflow(mlflow: Any) -> Arrived:
     mlflow.flush_trace_async_logging()
-    found = []
-    for of in mlflow.search_traces(return_type="list", max_results=500):
-        kinds = {span.span_id: span.span_type for span in of.data.spans}
-        found += [
-            (span.name, kinds.get(span.parent_id) == "CHAT_MODEL")
-            for span in of.data.spans
-            if span.name in {"token", "logprobs"}
-        ]
-    return _counted(found)
+    traces = mlflow.search_traces(return_type="list", max_results=500)
+    spans = {span.span_id: span for of in traces for span in of.data.spans}
+    calls = {of.span_id for of in spans.values() if of.span_type == "CHAT_MODEL"}
+    ours = [of for of in spans.values() if of.name in {"token", "logprobs"}]
+    return _counted(len(calls), ((of.name, of.parent_id in calls) for of in ours))
 
 
 def _logfire(seen: Seen, *_: str) -> Neighbour:

@@ -31,6 +31,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_trace_id
+from playwright.sync_api import sync_playwright
 
 from langchain_logprobs import CallReport, LogprobsCallbackHandler, with_logprobs
 from langchain_logprobs.local import LocalModel, local_model
@@ -51,6 +52,7 @@ class Backend:
     prepare: Callable[[str], dict[str, str]]
     tree: Callable[[str, str], dict[str, tuple[str | None, str]]]
     page: Callable[[str, str], str]
+    shown: str = "body"
 
 
 def phoenix_tree(address: str, trace_id: str) -> dict[str, tuple[str | None, str]]:
@@ -101,6 +103,7 @@ MLFLOW = Backend(
     page=lambda address, trace_id: (
         f"{address}/#/experiments/1/traces?selectedEvaluationId=tr-{trace_id}"
     ),
+    shown="[role=dialog]",  # around it is an assistant that nobody asked for
 )
 
 
@@ -118,7 +121,8 @@ def test_the_tokens_of_an_answer_are_read_under_its_call(
         trace_id, report = send(f"{address}/v1/traces", backend.prepare(address), local)
         tree = wait_for(lambda: backend.tree(address, trace_id), 2 + len(report.tokens))
         if folder := os.environ.get("PICTURES"):
-            picture(backend.page(address, trace_id), Path(folder) / f"{backend.name}.png", tmp_path)
+            shown = picture(backend, address, trace_id, repr(report.tokens[0].text))
+            (Path(folder) / f"{backend.name}.png").write_bytes(shown)
 
     (root,) = [span_id for span_id, (parent, _) in tree.items() if parent is None]
     (call,) = [span_id for span_id, (parent, _) in tree.items() if parent == root]
@@ -141,7 +145,9 @@ def send(endpoint: str, headers: dict[str, str], local: LocalModel) -> tuple[str
     handler = LogprobsCallbackHandler(
         tracer_provider=provider, capture_content=True, openinference=True, keep=1
     )
-    model = ChatOpenAI(base_url=local.base_url, model=local.model, api_key=local.api_key)
+    model = ChatOpenAI(
+        base_url=local.base_url, model=local.model, api_key=local.api_key, temperature=0
+    )
     chain = with_logprobs(model, top_logprobs=5) | StrOutputParser()
     list(chain.stream(QUESTION, {"callbacks": [handler], "run_name": "quiz"}))
     handler.flush()
@@ -207,15 +213,17 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def picture(url: str, path: Path, folder: Path) -> None:
-    """A screenshot of a page, once its scripts have run."""
-    subprocess.run(
-        [
-            *("chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
-            *("--window-size=1400,820", "--virtual-time-budget=30000"),
-            *(f"--user-data-dir={folder / 'chromium'}", f"--screenshot={path}", url),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=180,
-    )
+def picture(backend: Backend, address: str, trace_id: str, token: str) -> bytes:
+    """What a browser shows of a trace, with the span of a token chosen."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), chromium_sandbox=False
+        )
+        page = browser.new_page(viewport={"width": 1400, "height": 820})
+        page.set_default_timeout(120_000)
+        page.goto(backend.page(address, trace_id))
+        page.get_by_text(token).first.click()
+        page.wait_for_load_state("networkidle")
+        shown = page.locator(backend.shown).first.screenshot()
+        browser.close()
+    return shown
