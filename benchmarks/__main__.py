@@ -13,6 +13,7 @@ of 5 candidates, one call, no exporter.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from pathlib import Path
 from benchmarks import delivery, dispatch, lateness, sent, soak, startup, whole
 from benchmarks.contestants import BASELINES, EVERYBODY, OTHERS, OURS
 from benchmarks.goals import Part, goals
-from benchmarks.processes import asked, running
+from benchmarks.processes import running
 from benchmarks.rounds import RESULTS, Table, interleaved, write
 from benchmarks.stage import Stage, staged
 from benchmarks.whole import Calls
@@ -88,8 +89,8 @@ def kept(bench: Bench) -> Iterator[tuple[str, Part]]:
 def called(bench: Bench) -> Iterator[tuple[str, Part]]:
     """Whole calls."""
     shapes = [("fake", 1000, 1, "", 5), ("ChatOpenAI", 1000, 1, "OTLP", 3)]
-    shapes += [("ChatOpenAI", 100, 10, "OTLP", 3), ("ChatOpenAI", 100, 100, "OTLP", 2)]
-    more = [("ChatOpenAI", 1000, 1, "", 5), ("fake", 100, 100, "OTLP", 3)]
+    shapes += [("ChatOpenAI", 100, 10, "OTLP", 3), ("ChatOpenAI", 50, 100, "OTLP", 2)]
+    more = [("ChatOpenAI", 1000, 1, "", 5), ("fake", 50, 100, "OTLP", 3)]
     more += [("fake", 16000, 1, "", 2)]
     for model, tokens, at_once, export, rounds in shapes if bench.quick else [*shapes, *more]:
         for mode in ("sync", "async"):
@@ -138,7 +139,7 @@ def imported(bench: Bench) -> Iterator[tuple[str, Part]]:
     """Imports."""
     found = startup.started(bench.rounds(15))
     rows = [{"who": name, **of} for name, of in found.items()]
-    rows[-1]["langchain"] = int(startup.imports_langchain())
+    rows[-1]["imports LangChain"] = int(startup.imports_langchain())
     yield "import", rows
 
 
@@ -158,24 +159,40 @@ def main() -> None:
     """Measures what is asked for, prints it, and says which goals are reached."""
     options = _options()
     begun = time.monotonic()
+    parts: dict[str, Part] = {}
+    failed: dict[str, str] = {}
     with ExitStack() as servers:
         receiver = servers.enter_context(running("benchmarks.receiver"))
         model = servers.enter_context(running("benchmarks.streaming_server"))
-        stages = _stages(servers, options.only, receiver)
-        bench = Bench(options.quick, receiver, model, stages)
-        parts = {name: part for of in options.only for name, part in PARTS[of](bench)}
-        lost = asked(f"{receiver}/counts")
-    table = Table(
-        "What it costs",
-        [{"part": name, **row} for name, part in parts.items() for row in part],
-        heading="part",
-    )
+        bench = Bench(options.quick, receiver, model, _stages(servers, options.only, receiver))
+        for name in options.only:
+            try:
+                parts.update(PARTS[name](bench))
+            except RuntimeError as error:  # a contestant that fails ends its part, not the rest
+                failed[name] = str(error)
+            minutes = (time.monotonic() - begun) / 60
+            _tell(parts, options, minutes=round(minutes, 1), failed=failed)
+    _print(parts, failed)
+    sys.exit(1 if failed else 0)
+
+
+def _table(parts: Mapping[str, Part]) -> Table:
+    rows = [{"part": name, **row} for name, part in parts.items() for row in part]
+    return Table("What it costs", rows, heading="part")
+
+
+def _tell(parts: Mapping[str, Part], options: argparse.Namespace, **more: object) -> None:
+    """Writes what there is so far: whoever stops a run keeps what it has measured."""
+    write(options.json, [_table(parts)], goals=goals(parts), quick=options.quick, **more)
+
+
+def _print(parts: Mapping[str, Part], failed: Mapping[str, str]) -> None:
     told = goals(parts)
-    table.print()
+    _table(parts).print()
     print("\nGoals", *told, sep="\n")
-    print(f"\n{sum(goal.reached for goal in told)} of {len(told)} reached. ", end="")
-    print(f"{(time.monotonic() - begun) / 60:.0f} minutes.")
-    write(options.json, [table], goals=told, quick=options.quick, received=lost)
+    print(f"{sum(goal.reached for goal in told)} of {len(told)} reached.")
+    for name, error in failed.items():
+        print(f"FAILED: {name}: {error}")
 
 
 def _stages(servers: ExitStack, only: Sequence[str], receiver: str) -> dict[str, Stage]:

@@ -144,4 +144,6 @@ def _imports(part: Part) -> Iterator[Goal]:
     own, nothing = number(part, "import langchain_logprobs", "ms"), number(part, "python", "ms")
     more = None if own is None or nothing is None else own - nothing
     yield Goal("import langchain_logprobs, ms on top of Python", 20, more)
-    yield Goal("command line imports LangChain", 0, number(part, "command line", "langchain"))
+    yield Goal(
+        "command line imports LangChain", 0, number(part, "command line", "imports LangChain")
+    )

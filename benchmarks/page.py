@@ -180,7 +180,8 @@ def _plain(part: str) -> Callable[[Mapping[str, Any]], str]:
     """The rows of a part as they are."""
 
     def table(told: Mapping[str, Any]) -> str:
-        rows = [{k: of for k, of in row.items() if k != "part"} for row in _parts(told)[part]]
+        measured = _parts(told).get(part, [])
+        rows = [{key: of for key, of in row.items() if key != "part"} for row in measured]
         head = list(dict.fromkeys(key for row in rows for key in row))
         return _markdown(
             ["" if key == "who" else key for key in head],
@@ -195,7 +196,7 @@ def _value(of: object) -> object:
 
 
 def _sent(told: Mapping[str, Any]) -> str:
-    rows = _parts(told)["sent, 1000 tokens"]
+    rows = _parts(told).get("sent, 1000 tokens", [])
     counts = (0, 5, 20)
     by_name = {(row["candidates"], row["who"]): row for row in rows}
     names = dict.fromkeys(str(row["who"]) for row in rows if row["candidates"] in counts)
@@ -254,12 +255,11 @@ def _in_one_trace(told: Mapping[str, Any]) -> str:
 
 
 def _merging(told: Mapping[str, Any]) -> str:
-    rows = [
-        [f"{int(row['tokens']):,}", *(_value(row[key]) for key in ("as it is", "patched", "times"))]
-        for row in _rows(told, "merging")
-    ]
-    head = ["tokens", "as it is, us a token", "with `langchain_merge`", "times"]
-    return _markdown(head, rows)
+    rows = _rows(told, "merging")
+    return _markdown(
+        ["tokens", *(f"{key}, us a token" for key in list(rows[0])[1:-1]), "times"],
+        [[_value(of) for of in row.values()] for row in rows],
+    )
 
 
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

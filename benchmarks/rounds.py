@@ -77,7 +77,7 @@ def interleaved(
     *,
     rounds: int,
     label: str,
-    seconds: float = 60.0,
+    seconds: float = 40.0,
 ) -> dict[str, dict[str, Median]]:
     """The medians of every contestant, each measured once a round, in an order drawn anew.
 

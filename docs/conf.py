@@ -28,6 +28,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # The fields of a value are listed once, where its docstring tells them.
 python_use_unqualified_type_names = True
+default_role = "code"  # What stands between single backticks in a docstring.
 
 nitpicky = True
 nitpick_ignore = [

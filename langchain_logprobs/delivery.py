@@ -40,6 +40,9 @@ _MOST_SAID = 1000
 class CallWatcher(Protocol):
     """What a sink may also have, to be told when calls and root runs begin and end.
 
+    A sink may have a method `wants(run_id) -> bool` too. It is asked once a call has begun; where
+    every sink says no, and no hook, processor or `keep` wants the report, there will be none.
+
     .. versionadded:: 0.1.0
     """
 

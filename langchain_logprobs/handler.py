@@ -26,6 +26,7 @@ from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.start import open_call, parent_of, run_kind, run_name, run_uuid
 from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
+from langchain_logprobs.losses import losses
 from langchain_logprobs.outcome import error_kind, outcome_of
 from langchain_logprobs.settings import (
     Settings,
@@ -314,6 +315,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._is_looked_after = True
         run_id = run_uuid(run_id)
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
+        call.lost = losses(told)
         self._keep(self._reports(self._capture.start_call(call), "abandoned"))
         self._delivery.call_started(run_id, call.inside)
         if self._on_token is not None or self._delivery.wants(run_id):

@@ -46,6 +46,24 @@ def classes(model: object) -> Iterator[str]:
         yield f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
 
 
+def _at_most(most: int, top: int, model: Any) -> None:
+    """Refuses what a provider would answer with an error.
+
+    Raises:
+        ValueError: It gives fewer.
+    """
+    if top > most:
+        raise ValueError(f"top_logprobs is {top}, but {type(model).__name__} gives {most} at most.")
+
+
+def _up_to(most: int, fields: Fields) -> Fields:
+    def checked(model: Any, top: int) -> Mapping[str, Any]:
+        _at_most(most, top, model)
+        return fields(model, top)
+
+    return checked
+
+
 def _chat(model: Any, top: int) -> Mapping[str, Any]:
     del model
     return {"logprobs": True, "top_logprobs": top}
@@ -64,7 +82,8 @@ def _is_for_responses_api(model: Any) -> bool:
 
 
 def _completion(model: Any, top: int) -> Mapping[str, Any]:
-    del model
+    if model.openai_api_base is None:  # OpenAI's and Azure's own; vLLM gives 20 there.
+        _at_most(5, top, model)
     return {"logprobs": top}
 
 
@@ -122,12 +141,12 @@ RULES: Mapping[str, Rule] = {
     "langchain_openai.BaseOpenAI": Rule(_completion),
     "langchain_together.ChatTogether": Rule(_together, patch="together_stream", patch_needed=True),
     "langchain_ollama.ChatOllama": Rule(_ollama, patch="ollama_v3", tells=False),
-    "langchain_groq.ChatGroq": Rule(_in_model_kwargs),
-    "langchain_fireworks.ChatFireworks": Rule(_in_model_kwargs),
+    "langchain_xai.ChatXAI": Rule(_up_to(8, _openai_chat), patch="openai_responses"),
+    "langchain_fireworks.ChatFireworks": Rule(_up_to(5, _in_model_kwargs)),
     "langchain_openrouter.ChatOpenRouter": Rule(_in_model_kwargs),
     "langchain_sambanova.ChatSambaNova": Rule(_in_model_kwargs),
     "langchain_litellm.ChatLiteLLM": Rule(_in_model_kwargs, patch="litellm_stream", tells=False),
-    "langchain_huggingface.ChatHuggingFace": Rule(_hugging_face, tells=False),
+    "langchain_huggingface.ChatHuggingFace": Rule(_up_to(5, _hugging_face), tells=False),
     "langchain_ibm.ChatWatsonx": Rule(_watsonx, tells=False),
     "langchain_google_vertexai.ChatVertexAI": Rule(_vertex_ai, patch="vertexai_stream"),
     "langchain_google_genai.ChatGoogleGenerativeAI": Rule(
@@ -137,12 +156,18 @@ RULES: Mapping[str, Rule] = {
     "langchain_community.LlamaCpp": Rule(_llama_cpp),
     "langchain_logprobs.ScriptedChatModel": Rule(lambda _model, _top: {"logprobs": True}),
 }
-"""How each kind of model turns logprobs on. xAI, DeepSeek, Cerebras and others derive from
-`BaseChatOpenAI`."""
+"""How each kind of model turns logprobs on. DeepSeek, Cerebras, Nebius, Qwen, Moonshot, Baseten,
+Upstage, ClovaX, Azure AI, OCI's and Bedrock's OpenAI endpoints and others derive from
+`BaseChatOpenAI`. How many alternatives they give is what their own clients say: Fireworks' (5),
+Hugging Face's (5), OpenAI's for completions (5); xAI's API reference (8)."""
 
 _ANTHROPIC = "Anthropic's API has none"
 _BEDROCK = "Amazon Bedrock's API has none"
-_COHERE = "its LangChain package neither asks for them nor hands them on"
+_NEITHER = "its LangChain package neither asks for them nor hands them on"
+_GROQ = (
+    "Groq's API takes no request for them yet, whatever the model, as its own client says; should "
+    "yours do so by now, ask with model_kwargs={'logprobs': True, 'top_logprobs': 5}"
+)
 _DROPS = "its LangChain package hands on an answer's text without them"
 
 WITHOUT: Mapping[str, str] = {
@@ -153,9 +178,22 @@ WITHOUT: Mapping[str, str] = {
     "langchain_aws.ChatBedrock": _BEDROCK,
     "langchain_aws.ChatBedrockConverse": _BEDROCK,
     "langchain_aws.BedrockLLM": _BEDROCK,
-    "langchain_cohere.ChatCohere": _COHERE,
-    "langchain_cohere.Cohere": _COHERE,
-    "langchain_perplexity.ChatPerplexity": "Perplexity's API has none",
+    "langchain_cohere.ChatCohere": _NEITHER,
+    "langchain_cohere.Cohere": _NEITHER,
+    "langchain_groq.ChatGroq": _GROQ,
+    "langchain_perplexity.ChatPerplexity": "Perplexity's answers have none",
+    "langchain_ai21.ChatAI21": _NEITHER,
+    "langchain_gigachat.GigaChat": _NEITHER,
+    "langchain_snowflake.ChatSnowflake": _NEITHER,
+    "langchain_cloudflare.ChatCloudflareWorkersAI": _NEITHER,
+    "langchain_oci.ChatOCIGenAI": f"{_NEITHER}; ChatOCIOpenAI does",
+    "langchain_aws.ChatSagemakerEndpoint": _DROPS,
+    "langchain_aws.SagemakerEndpoint": _DROPS,
+    "langchain_azure_ai.AzureAIChatCompletionsModel": (
+        f"{_DROPS}; AzureAIOpenAIApiChatModel keeps them"
+    ),
+    "langchain_google_vertexai.VertexModelGardenLlama": _DROPS,
+    "langchain_google_vertexai.VertexAIModelGarden": _DROPS,
     "langchain_mistralai.ChatMistralAI": _DROPS,
     "langchain_nvidia_ai_endpoints.ChatNVIDIA": _DROPS,
     "langchain_nvidia_ai_endpoints.NVIDIA": _DROPS,
@@ -172,7 +210,7 @@ WITHOUT: Mapping[str, str] = {
 """Why these kinds of model have none."""
 
 ALTERNATIVES = (
-    "Models that give them: OpenAI's and Azure's, xAI's, DeepSeek's, Groq's, Fireworks', "
+    "Models that give them: OpenAI's and Azure's, xAI's, DeepSeek's, Fireworks', "
     "Together's, OpenRouter's, Gemini, Ollama, and any server that speaks OpenAI's protocol "
     "(vLLM, SGLang, llama.cpp) through ChatOpenAI(base_url=...)."
 )

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-from langchain_core.runnables import Runnable, RunnableWithFallbacks
+from langchain_core.language_models import BaseLanguageModel
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBranch,
+    RunnableParallel,
+    RunnableSequence,
+    RunnableWithFallbacks,
+)
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.configurable import (
     RunnableConfigurableAlternatives,
     RunnableConfigurableFields,
 )
+from langchain_core.runnables.passthrough import RunnableAssign
 
 from langchain_logprobs.provider_rules import (
     ALTERNATIVES,
@@ -37,19 +46,19 @@ _MOST = 20
 def with_logprobs(model: _Model, top_logprobs: int = 5, *, patch: bool = True) -> _Model:
     """A model of the same kind that asks its provider for logprobs; the one given is not changed.
 
-    Takes a chat or completion model of any mainstream LangChain package, one with arguments bound
-    or fields configurable, one with retries or fallbacks, and what `init_chat_model` returns. Of
-    models chosen only when called, and of fallbacks, those without logprobs are left as they are.
-    Give it the model first, then bind tools or ask for structured output.
+    Takes a chat or completion model of any mainstream LangChain package, one with tools or other
+    arguments bound, with fields configurable, with retries or fallbacks, with structured output or
+    within a chain, and what `init_chat_model` returns. Of models chosen only when called, and of
+    fallbacks, those without logprobs are left as they are.
 
     Args:
         model: The model; it shares its client with the one returned.
-        top_logprobs: Alternatives to ask for at each token, 0 to 20.
+        top_logprobs: Alternatives to ask for at each token, 0 to 20; some providers give fewer.
         patch: Whether its LangChain package may be mended where that drops what was asked for, by
             turning on one of `langchain_logprobs.patches`.
 
     Raises:
-        ValueError: `top_logprobs` is not between 0 and 20.
+        ValueError: `top_logprobs` is not between 0 and 20, or more than the provider gives.
         LogprobsUnsupportedError: There is no way to turn logprobs on for this model.
 
     .. versionadded:: 0.1.0
@@ -119,8 +128,49 @@ def _around(model: Any, on: _On) -> Any | None:
         case RunnableWithFallbacks():
             fallbacks = [_where_possible(each, on) for each in model.fallbacks]
             return model.model_copy(update={"runnable": on(model.runnable), "fallbacks": fallbacks})
-    kind = next((of for of in type(model).__mro__ if of.__name__ == "_ConfigurableModel"), None)
+    if _has_model(model) and (fields := _made_of(model)):
+        return model.model_copy(update=_each(fields, lambda of: on(of) if _has_model(of) else of))
+    kind = _late_kind(model)
     return None if kind is None else _chosen_late(model, kind, on)
+
+
+_CHAINS: Mapping[type[Runnable[Any, Any]], tuple[str, ...]] = {
+    RunnableSequence: ("first", "middle", "last"),
+    RunnableParallel: ("steps__",),
+    RunnableAssign: ("mapper",),
+    RunnableBranch: ("branches", "default"),
+}
+"""What is made of other runnables, such as structured output, and which fields they are in."""
+
+
+def _made_of(model: Any) -> dict[str, Any]:
+    """The fields of a chain that have its steps; none, if it is no chain."""
+    names = next((of for kind, of in _CHAINS.items() if isinstance(model, kind)), ())
+    return {name: getattr(model, name) for name in names}
+
+
+def _each(fields: Any, change: _On) -> Any:
+    """The same with every runnable in it changed."""
+    match fields:
+        case Runnable():
+            return change(fields)
+        case dict():
+            return {key: _each(of, change) for key, of in fields.items()}
+        case list() | tuple():
+            return type(fields)(_each(of, change) for of in fields)
+    return fields
+
+
+def _has_model(of: Any) -> bool:
+    """Whether there is a model in it whose logprobs can be turned on."""
+    match of:
+        case RunnableBindingBase(bound=inner) | RunnableWithFallbacks(runnable=inner):
+            return _has_model(inner)
+        case RunnableConfigurableAlternatives() | RunnableConfigurableFields():
+            return _has_model(of.default)
+    found: list[bool] = []
+    _each(_made_of(of), lambda inner: found.append(_has_model(inner)))
+    return any(found) or isinstance(of, BaseLanguageModel) or _late_kind(of) is not None
 
 
 def _bound(model: RunnableBindingBase[Any, Any], on: _On) -> Any:
@@ -151,7 +201,7 @@ def _where_possible(model: Any, on: _On) -> Any:
     """The model with logprobs on, or as it is: not its user's choice, it must not fail."""
     try:
         return on(model)
-    except LogprobsUnsupportedError as error:
+    except (LogprobsUnsupportedError, ValueError) as error:
         _say_once(str(error))
         return model
 
@@ -161,12 +211,39 @@ def _say_once(text: str) -> None:
     _LOG.warning("A model is used as it is. %s", text)
 
 
-def _chosen_late(model: Any, kind: type[Any], on: _On) -> Any:
-    """What `init_chat_model` returns for a model that is only made when it is called.
+# Models chosen when called
 
-    It forwards nothing but `bind_tools` and the like to the model to come, so a subclass of its own
-    turns logprobs on as soon as that is made, before anything else is done with it.
+_LATE = {
+    "default_config": "_default_config",
+    "configurable_fields": "_configurable_fields",
+    "config_prefix": "_config_prefix",
+    "queued_declarative_operations": "_queued_declarative_operations",
+}
+"""What such a model is made of: how its class takes it, and where it keeps it."""
+
+
+def _late_kind(model: object) -> type[Any] | None:
+    """The class of what `init_chat_model` returns for a model that is only made when called."""
+    return next((of for of in type(model).__mro__ if of.__name__ == "_ConfigurableModel"), None)
+
+
+def _chosen_late(model: Any, kind: type[Any], on: _On) -> Any:
+    """The model to be made, with logprobs on.
+
+    LangChain has no public way to reach it, and forwards nothing but `bind_tools` and the like to
+    it: so a subclass of its own turns logprobs on as soon as it is made, before anything else is
+    done with it.
+
+    Raises:
+        LogprobsUnsupportedError: This version of LangChain makes it in another way.
     """
+    if not _is_known(model, kind):
+        raise LogprobsUnsupportedError(
+            "This version of langchain makes the model that init_chat_model(configurable_fields="
+            "...) chooses in a way that is not known here. Choose the model first, as in "
+            "with_logprobs(init_chat_model('openai:gpt-4o-mini')), or give it "
+            "configurable_alternatives of models with logprobs on."
+        )
 
     class WithLogprobs(kind):  # type: ignore[misc]
         def _model(self, config: Any = None) -> Any:
@@ -190,10 +267,15 @@ def _chosen_late(model: Any, kind: type[Any], on: _On) -> Any:
     return _again(model)
 
 
-def _remade(model: Any, kind: type[Any], queued: Any) -> Any:
-    return kind(
-        default_config=dict(model._default_config),  # noqa: SLF001
-        configurable_fields=model._configurable_fields,  # noqa: SLF001
-        config_prefix=model._config_prefix,  # noqa: SLF001
-        queued_declarative_operations=queued,
+def _is_known(model: Any, kind: type[Any]) -> bool:
+    """Whether such models are made of what they were when this was written."""
+    return (
+        callable(getattr(kind, "_model", None))
+        and _LATE.keys() <= inspect.signature(kind).parameters.keys()
+        and set(_LATE.values()) <= vars(model).keys()
     )
+
+
+def _remade(model: Any, kind: type[Any], queued: Any) -> Any:
+    kept = {parameter: getattr(model, name) for parameter, name in _LATE.items()}
+    return kind(**{**kept, "queued_declarative_operations": queued})

@@ -138,7 +138,8 @@ class Settings:
     )
     max_tokens: int = _count(200_000, "Tokens kept of a call; more are counted, not kept.", least=1)
     max_pending_spans: int = _count(
-        100_000, "Token spans waiting for the worker; beyond it they are counted as lost."
+        100_000,
+        "Token spans that may wait, for each provider; beyond that they are counted as lost.",
     )
     idle_timeout: float = _setting(
         600.0,

@@ -26,12 +26,13 @@ REQUESTS: dict[str, type[Any]] = {
 
 @dataclass
 class Received:
-    """What arrived: the raw bodies, and the messages in them."""
+    """What arrived: the raw bodies, the messages in them, and the headers before them."""
 
     endpoint: str = ""
     delay: float = 0.0
     bodies: list[bytes] = field(default_factory=list)
     messages: list[Any] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def spans(self, name: str = "") -> list[Any]:
         """Every span whose name begins so."""
@@ -68,6 +69,7 @@ def receiving(delay: float = 0.0, port: int = 0) -> Iterator[Received]:
             message = next(of for path, of in REQUESTS.items() if self.path.endswith(path))()
             message.ParseFromString(body)
             time.sleep(received.delay)
+            received.headers.append({name.lower(): of for name, of in self.headers.items()})
             received.bodies.append(body)
             received.messages.append(message)
             self.send_response(200)

@@ -410,6 +410,21 @@ def test_three_and_three_runs_can_tell_nothing_and_it_says_so() -> None:
     )
 
 
+def test_of_a_single_run_nothing_is_claimed(cli: Run, store: Path) -> None:
+    with closing(Store(store)) as writer:
+        writer(a_report(model="one"))
+        writer(a_report(model="other"))
+        writer(a_report(model="other", logprob=-1))
+    code, out, _ = cli("compare", "one", "other")
+    difference = compare_module.differ([0.9], [0.1, 0.2, 0.3] * 20)
+    sides = [compare_module._side("a", [(0.9, 3)]), compare_module._side("b", [(0.2, 3)] * 60)]
+    told = compare_module.verdict(sides, difference)
+
+    assert (code, difference.p_value) == (0, None)
+    assert "Too few to tell: one run" in out
+    assert "Too few to tell: one run" in told[1]
+
+
 def test_the_p_value_of_few_runs_is_exact_and_ties_count_half() -> None:
     separate = compare_module.differ([0.9, 0.8, 0.7, 0.6], [0.1, 0.2, 0.3, 0.4])
     same = compare_module.differ([0.5] * 5, [0.5] * 5)

@@ -442,6 +442,7 @@ def a_delivery(**given: Any) -> Delivery:
     [
         ("not_sent", "drop them without a word"),
         ("dropped_by_langchain", "patches.openai_responses"),
+        ("provider_omits_stream_logprobs", "disable_streaming=True"),
         ("unreadable", "shapes="),
         ("choices_interleaved", "n=1"),
         ("incomplete", "cache=False"),

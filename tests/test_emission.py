@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import pytest
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import (
@@ -29,8 +32,10 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import TraceState
 
 from langchain_logprobs import LogprobsCallbackHandler
-from langchain_logprobs.telemetry import direct
+from langchain_logprobs.telemetry import direct, names
+from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import BURST
+from langchain_logprobs.telemetry.worker import SHARED
 from langchain_logprobs.testing import FixedClock, FixedIds, ScriptedChatModel, answer
 
 REMOTE = trace.SpanContext(
@@ -104,6 +109,13 @@ PROVIDERS: dict[str, dict[str, Any]] = {
     "few attributes": {"span_limits": SpanLimits(max_span_attributes=5)},
     "short attributes": {"span_limits": SpanLimits(max_span_attribute_length=1)},
 }
+LIMITED = {
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "5",
+    "OTEL_ATTRIBUTE_COUNT_LIMIT": "5",
+    "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1",
+    "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "1",
+}
+"""Variables that limit what a span may carry."""
 DIRECT = {"plain", "resource", "ratio", "parent-based ratio"}
 """Providers whose spans need not be started."""
 
@@ -113,7 +125,8 @@ def spans_of(
 ) -> tuple[list[dict[str, Any]], bool]:
     """Everything there is to know of the spans of a call, and whether any was made directly."""
     exporter = InMemorySpanExporter()
-    tracer_provider = TracerProvider(id_generator=FixedIds(), shutdown_on_exit=False, **provider)
+    ids = {"id_generator": FixedIds(), **provider}
+    tracer_provider = TracerProvider(shutdown_on_exit=False, **ids)
     for processor in processors:
         tracer_provider.add_span_processor(processor)
     tracer_provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -145,7 +158,7 @@ def spans_of(
                 list(model.stream("?", config={"callbacks": [handler]}))
         else:
             list(model.stream("?", config={"callbacks": [handler]}))
-        assert handler.flush()
+        assert SHARED.flush(30)  # of processors of one's own, older SDKs say that they cannot
     return [described(span) for span in exporter.get_finished_spans()], bool(made)
 
 
@@ -187,6 +200,143 @@ def test_spans_are_the_same_however_they_are_made(
     assert len(started) == (1 if name == "sampler that wants no tokens" else 1 + len(TOKENS))
 
 
+@pytest.mark.parametrize("variable", LIMITED)
+def test_limits_from_the_environment_hold_for_token_spans(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, LIMITED[variable])
+    made, were_direct = spans_of()
+    monkeypatch.setattr(direct, "like", lambda *_: None)
+    started, _ = spans_of()
+
+    assert made == started
+    assert not were_direct
+    tokens = [span for span in made if span["name"] == "token"]
+    if "COUNT" in variable:
+        assert [len(span["attributes"]) for span in tokens] == [5] * len(TOKENS)
+    else:
+        assert all(dict(span["attributes"])[names.TOKEN_CHANNEL] == "c" for span in tokens)
+
+
+class Ids(FixedIds):
+    """Ids at the edges of what an id may be, and beyond."""
+
+    def __init__(self, *span_ids: int) -> None:
+        super().__init__()
+        self._edges = cycle(span_ids)
+
+    def generate_span_id(self) -> int:
+        return next(self._edges)
+
+
+@pytest.mark.parametrize(
+    ("span_ids", "is_direct"),
+    [((1, 2**64 - 1, 5), True), ((5, 1, 0, 2**64), True), ((5, 0, 1), False)],
+)
+def test_an_id_generator_of_ones_own_is_asked_once_a_span(
+    *, span_ids: tuple[int, ...], is_direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, were_direct = spans_of(id_generator=Ids(*span_ids), inside=True)
+    monkeypatch.setattr(direct, "like", lambda *_: None)
+    started, _ = spans_of(id_generator=Ids(*span_ids), inside=True)
+
+    assert were_direct == is_direct
+    assert made == started
+    assert [span["context"].span_id for span in made[:3]] == list(span_ids[:3])
+    assert [span["context"].is_valid for span in made] == [
+        span["context"].is_valid for span in started
+    ]
+
+
+class Looking(SpanProcessor):
+    """A processor that does something with every span that ends."""
+
+    def __init__(self, look: Callable[[Any], object]) -> None:
+        self.look = look
+        self.seen: list[Any] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name == "token":
+            self.seen.append(self.look(span))
+
+
+def deep_copy(span: Any) -> Any:
+    try:
+        return copy.deepcopy(span)
+    except TypeError:  # older SDKs cannot
+        return None
+
+
+LOOKS: dict[str, Callable[[Any], Any]] = {
+    "copy": copy.copy,
+    "deep copy": deep_copy,
+    "json": lambda span: span.to_json(),
+    "private": lambda span: (span._name, span._end_time, dict(span._attributes)),
+    "nothing of that name": lambda span: (hasattr(span, "set_attribute"), type(span)),
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_however_a_span_is_looked_at_it_is_that_of_the_sdk(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seen(spans: list[Any]) -> list[Any]:
+        return [described(of) if isinstance(of, ReadableSpan) else of for of in spans]
+
+    first, second = Looking(LOOKS[name]), Looking(LOOKS[name])
+    _, were_direct = spans_of([first])
+    monkeypatch.setattr(direct, "like", lambda *_: None)
+    spans_of([second])
+
+    assert were_direct
+    assert seen(first.seen) == seen(second.seen)
+    assert len(first.seen) == len(TOKENS)
+
+
+def test_what_is_written_on_a_span_that_nobody_has_looked_at_stays() -> None:
+    def rename(span: Any) -> ReadableSpan:
+        span._kind = "changed"
+        kept: ReadableSpan = span
+        return kept
+
+    class Blind(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(rename(span))
+
+    ended: list[Any] = []
+    _, were_direct = spans_of([Blind()])
+
+    assert were_direct
+    assert {span.kind for span in ended} == {"changed"}
+    assert [span.name for span in ended].count("token") == len(TOKENS)
+
+
+def test_threads_that_look_at_a_span_at_once_see_the_same() -> None:
+    ended: list[Any] = []
+
+    class Ended(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span)
+
+    for _ in range(50):
+        spans_of([Ended()])
+    together = threading.Barrier(4)
+    looks: list[list[tuple[Any, ...]]] = [[] for _ in range(4)]
+
+    def look(at: int) -> None:
+        together.wait()
+        looks[at] += [(span.name, span.start_time, dict(span.attributes)) for span in ended]
+
+    threads = [threading.Thread(target=look, args=(at,)) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert looks[0] == looks[1] == looks[2] == looks[3]
+    assert len(looks[0]) == 50 * (1 + len(TOKENS))
+
+
 def test_a_processor_that_writes_at_the_start_sees_every_token_span() -> None:
     spans, were_direct = spans_of([Marking()])
 
@@ -218,14 +368,24 @@ def test_a_processor_that_looks_at_the_ends_sees_every_token_span_whole() -> Non
     assert [described(span) for span in processor.ended] == spans
 
 
+def test_a_provider_can_say_that_it_is_flushed_though_we_watch_its_spans() -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    handler = LogprobsCallbackHandler(tracer_provider=provider)
+    ScriptedChatModel(answers=[answer("x")]).invoke("?", config={"callbacks": [handler]})
+
+    assert LinkingProcessor().force_flush() is True  # the SDK's own is None up to 1.34
+    assert provider.force_flush() is True
+
+
 def test_measuring_the_sdk_itself_needs_spans_that_are_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "true")
+    variable = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
+    monkeypatch.setenv(variable, "true")
 
     _, were_direct = spans_of()
 
-    assert not were_direct
+    assert were_direct == (not hasattr(environment_variables, variable))  # older SDKs have none
 
 
 def test_another_sdk_is_spoken_to_by_its_public_face(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +463,63 @@ class Hidden(BatchSpanProcessor):
 
     def shutdown(self) -> None:
         self._inner.shutdown()
+
+
+def test_a_queue_that_cannot_be_seen_is_flushed_however_many_calls_fill_it() -> None:
+    exporter = Slow(0.1)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Hidden(exporter))
+    handler = LogprobsCallbackHandler(tracer_provider=provider)
+    model = ScriptedChatModel(answers=[answer(*["x"] * 400)])
+
+    for _ in range(25):
+        model.invoke("?", config={"callbacks": [handler]})
+    assert handler.flush()
+    provider.shutdown()
+
+    assert exporter.names.count("token") == 10_000
+
+
+def test_a_flush_that_hangs_holds_up_no_other_provider() -> None:
+    exporter, other = Slow(60), InMemorySpanExporter()
+    hanging, free = TracerProvider(shutdown_on_exit=False), TracerProvider(shutdown_on_exit=False)
+    hanging.add_span_processor(Hidden(exporter))
+    free.add_span_processor(BatchSpanProcessor(other))
+    model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
+    first, second = (
+        LogprobsCallbackHandler(tracer_provider=of, max_token_spans=None) for of in (hanging, free)
+    )
+
+    model.invoke("?", config={"callbacks": [first]})
+    model.invoke("?", config={"callbacks": [second]})
+
+    assert second.flush(10)
+    assert [span.name for span in other.get_finished_spans()].count("token") == 2000
+    assert not first.flush(0.1)
+    exporter.seconds = 0
+    exporter._wait.set()
+    assert first.flush(30)
+    assert exporter.names.count("token") == 2000
+    hanging.shutdown()
+    free.shutdown()
+
+
+def test_a_flush_that_raises_loses_the_rest_of_its_call_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Raising(Hidden):
+        def force_flush(self, _: int | None = None) -> bool:
+            raise OSError("gone")
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Raising(Slow(0)))
+    handler = LogprobsCallbackHandler(tracer_provider=provider)
+    model = ScriptedChatModel(answers=[answer(*["x"] * 1000)])
+
+    model.invoke("?", config={"callbacks": [handler]})
+    assert SHARED.flush(10)
+
+    assert "Token spans could not be emitted." in caplog.messages
 
 
 @pytest.mark.parametrize("queue", ["", "512", "64"])

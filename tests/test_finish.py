@@ -510,6 +510,10 @@ def cached(text: str, *known: TokenLogprob, version: str = "v1") -> LLMResult:
 RESPONSES_API = LLMResult(
     generations=[[ChatGeneration(message=AIMessage("a", response_metadata={"object": "response"}))]]
 )
+LOST: Mapping[str, Unavailable] = {
+    "responses_api": "dropped_by_langchain",
+    "stream": "provider_omits_stream_logprobs",
+}
 REASONS: list[tuple[Unavailable | None, OpenCall, Any, Mapping[str, Any]]] = [
     (None, open_call(), ended([said("a")]), {}),
     (None, open_call(), ended([said("a", None), said("b")]), {}),
@@ -519,8 +523,18 @@ REASONS: list[tuple[Unavailable | None, OpenCall, Any, Mapping[str, Any]]] = [
     ("not_sent", open_call(), ended(None), {}),
     ("not_sent", open_call(), ended([]), {}),
     ("not_sent", open_call(), None, {}),
-    ("dropped_by_langchain", open_call(), RESPONSES_API, {}),
-    ("not_requested", open_call(requested=False), RESPONSES_API, {}),
+    ("dropped_by_langchain", open_call(lost=LOST), RESPONSES_API, {}),
+    ("not_requested", open_call(requested=False, lost=LOST), RESPONSES_API, {}),
+    ("not_sent", open_call(), RESPONSES_API, {}),  # with the patch in force
+    ("not_sent", open_call(lost=LOST), ended(None), {}),
+    (
+        "provider_omits_stream_logprobs",
+        open_call((1, "a", chunk("a"), None), lost=LOST),
+        ended(None),
+        {},
+    ),
+    (None, open_call(heard(1, [said("a")]), lost=LOST), ended(None), {}),  # it has them by now
+    ("dropped_by_langchain", open_call(lost={"whole": "dropped_by_langchain"}), ended(None), {}),
     (
         "dropped_by_langchain",  # Ollama under the v3 protocol; its parameters tell nothing
         open_call((1, "a", None, None), requested=False),

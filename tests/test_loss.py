@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from receiver import receiving
 
 from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs.telemetry.pace import SLICE
 from langchain_logprobs.telemetry.worker import SHARED
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
@@ -180,6 +181,56 @@ def test_what_a_dead_exporter_leaves_is_bounded_counted_and_said_once(
     assert ground.exporter.names["token"] == counts["emitted"]
 
 
+def test_a_provider_whose_exporter_is_dead_holds_up_no_other() -> None:
+    dead, alive = Ground(Exporter(), 3000), Ground(Exporter(), 3000)
+    dead.exporter.up.clear()
+
+    for _ in range(5):
+        dead.call()
+    alive.call()
+
+    assert alive.handler.flush(10)
+    assert alive.exporter.names["token"] == 3000
+    assert SHARED.pending > 10_000
+    dead.exporter.up.set()
+    assert dead.handler.flush(30)
+    assert dead.exporter.names["token"] == 15_000
+    dead.provider.shutdown()
+    alive.provider.shutdown()
+
+
+def test_what_waits_for_a_dead_exporter_takes_no_place_from_another() -> None:
+    settings = {"max_pending_spans": 1000}
+    dead, alive = Ground(Exporter(), 1000, **settings), Ground(Exporter(), 1000, **settings)
+    dead.exporter.up.clear()
+
+    for _ in range(5):
+        dead.call()
+    alive.call()
+
+    assert alive.handler.flush(10)
+    assert dead.counts()["lost"] > 0
+    assert alive.counts() == {"emitted": 1000}
+    dead.exporter.up.set()
+    dead.provider.shutdown()
+    alive.provider.shutdown()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.5])
+def test_flush_takes_no_longer_than_it_is_told(seconds: float) -> None:
+    ground = Ground(Exporter(), 3000)
+    ground.exporter.up.clear()
+    ground.call()
+
+    started = time.monotonic()
+    assert not ground.handler.flush(seconds)
+    taken = time.monotonic() - started
+    ground.exporter.up.set()
+    ground.provider.shutdown()
+
+    assert seconds <= taken < seconds + 0.4
+
+
 @pytest.fixture
 def refused() -> Iterator[int]:
     """A port on which every connection is refused."""
@@ -223,7 +274,7 @@ def test_a_receiver_that_refuses_for_ever_costs_no_more_than_is_said(
     counts = ground.counts()
     assert counts["emitted"] + counts["lost"] == 8000
     # What is emitted is in the processor's queue, or was in it: half of it, a batch and a slice.
-    assert counts["emitted"] <= 1024 + 512 + 64
+    assert counts["emitted"] <= 1024 + 512 + SLICE
 
 
 HEAD = """

@@ -18,17 +18,19 @@ from langchain_logprobs.patches import (
     Edit,
     Patch,
     gemini,
+    google_genai,
+    litellm_stream,
+    llama_cpp_chat,
     ollama_v3,
     openai_responses,
     together_stream,
+    vertexai_stream,
 )
 
 pytestmark = [
     pytest.mark.anyio,
     # v3 says of itself that it is in beta.
     pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning"),
-    # LangChain dumps the chunks of OpenAI's client, which knows no bare numbers as logprobs.
-    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
 ]
 
 SAID = (("Syd", -0.6), ("ney", -0.01), (".", -0.2))
@@ -103,8 +105,7 @@ def response_events(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     yield {"type": "response.created", "response": response(request, done=False)}
     for text, logprob in SAID:
-        token = {"token": text, "logprob": logprob}
-        tokens = [{**token, "top_logprobs": [token]}] if asked else []
+        tokens = [entry(text, logprob)] if asked else []
         yield {"type": "response.output_text.delta", "delta": text, "logprobs": tokens, **place}
     whole = [entry(*of) for of in SAID] if asked else []
     yield {"type": "response.output_text.done", "text": "Sydney.", "logprobs": whole, **place}
@@ -189,11 +190,43 @@ async def test_the_patch_keeps_them_in_async_code() -> None:
     assert [numbers(report) for report in captured.reports] == [list(SAID), list(SAID)]
 
 
+@WAYS
+def test_with_the_patch_a_model_that_sends_none_is_said_to_have_sent_none(
+    way: Callable[[Any], None],
+) -> None:
+    def answer_without(request: httpx.Request) -> httpx.Response:
+        asked = {**json.loads(request.content), "include": []}
+        return answer_as_openai(httpx.Request("POST", request.url, json=asked))
+
+    client = httpx.Client(transport=httpx.MockTransport(answer_without))
+    model = ChatOpenAI(
+        model="gpt-5-pro", api_key=SecretStr("none"), use_responses_api=True, http_client=client
+    )
+
+    with get_logprobs_callback() as captured:
+        way(with_logprobs(model))
+        openai_responses.revert()
+        way(with_logprobs(model, patch=False))
+
+    assert [report.unavailable for report in captured.reports] == [
+        "not_sent",
+        "dropped_by_langchain",
+    ]
+
+
 def test_an_answer_has_them_where_chat_completions_have_them() -> None:
     with openai_responses.applied():
         message = responses().invoke("hello")
 
     assert message.response_metadata["logprobs"] == {"content": [entry(*of) for of in SAID]}
+
+
+def test_a_streamed_piece_has_the_bytes_that_openai_sends_with_it() -> None:
+    with openai_responses.applied(), get_logprobs_callback() as captured:
+        stream(responses())
+
+    assert captured.last is not None
+    assert [of.raw for of in captured.last.tokens] == [text.encode() for text, _ in SAID]
 
 
 @WAYS
@@ -310,63 +343,6 @@ async def test_the_patch_keeps_the_logprobs_of_ollama_in_async_code() -> None:
 
     assert captured.last is not None
     assert numbers(captured.last) == list(SAID)
-
-
-# Together's streams
-
-
-def answer_as_together(request: httpx.Request) -> httpx.Response:
-    assert json.loads(request.content)["logprobs"] == 2
-    head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    choices: list[dict[str, Any]] = [
-        {
-            "index": 0,
-            "delta": {"content": text},
-            "logprobs": logprob,
-            "top_logprobs": {text: logprob},
-        }
-        for text, logprob in SAID
-    ]
-    choices.append({"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"})
-    lines = [f"data: {json.dumps({**head, 'choices': [each]})}\n\n" for each in choices]
-    body = "".join([*lines, "data: [DONE]\n\n"])
-    return httpx.Response(200, text=body, headers={"content-type": "text/event-stream"})
-
-
-@pytest.fixture
-def together(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatOpenAI]:
-    """`ChatTogether` adds to `BaseChatOpenAI` nothing that has to do with its chunks."""
-    kind = type("ChatTogether", (ChatOpenAI,), {})
-    module = ModuleType("langchain_together.chat_models")
-    vars(module)["ChatTogether"] = kind
-    monkeypatch.setitem(sys.modules, "langchain_together", ModuleType("langchain_together"))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    yield kind(
-        model="m",
-        api_key=SecretStr("none"),
-        extra_body={"logprobs": 2},
-        http_client=httpx.Client(transport=httpx.MockTransport(answer_as_together)),
-    )
-    together_stream.revert()
-
-
-def test_the_streams_of_together_fail_without_the_patch(together: ChatOpenAI) -> None:
-    with pytest.raises(TypeError, match="unsupported type <class 'float'>"):
-        stream(together)
-
-
-@pytest.mark.parametrize("way", [stream, v3])
-def test_the_patch_keeps_the_logprobs_and_alternatives_of_together(
-    together: ChatOpenAI, way: Callable[[Any], None]
-) -> None:
-    with together_stream.applied(), get_logprobs_callback() as captured:
-        way(together)
-
-    assert captured.last is not None
-    assert numbers(captured.last) == list(SAID)
-    assert [[(of.text, of.logprob) for of in each.candidates] for each in captured.last.tokens] == [
-        [said] for said in SAID
-    ]
 
 
 # What Gemini sends
@@ -502,3 +478,31 @@ def test_the_guard_knows_the_langchain_openai_that_is_installed() -> None:
         assert openai_base._construct_lc_result_from_responses_api is not before
 
     assert openai_base._construct_lc_result_from_responses_api is before
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        google_genai,
+        litellm_stream,
+        llama_cpp_chat,
+        ollama_v3,
+        openai_responses,
+        together_stream,
+        vertexai_stream,
+    ],
+    ids=lambda patch: patch.PATCH.name,
+)
+def test_without_its_package_a_patch_does_nothing_and_warns_once(
+    patch: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    patch.revert()
+    of = Patch(patch.PATCH.name, patch.PATCH.edits)
+    for edit in of.edits:
+        monkeypatch.setitem(sys.modules, edit.module, None)
+
+    assert not of.apply()
+    assert not of.apply()
+
+    (record,) = caplog.records
+    assert record.message.startswith(f"The patch {of.name} is not applied: there is no module ")

@@ -1,13 +1,21 @@
-import sys
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
 from langchain.chat_models import init_chat_model
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import ConfigurableField, RunnableBinding
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import (
+    ConfigurableField,
+    RunnableBinding,
+    RunnableBranch,
+    RunnableLambda,
+    RunnableParallel,
+    RunnablePassthrough,
+    RunnableSequence,
+)
+from langchain_core.runnables.passthrough import RunnableAssign
 from langchain_ollama import ChatOllama
 from langchain_openai import AzureChatOpenAI, AzureOpenAI, ChatOpenAI, OpenAI
 from pydantic import BaseModel, SecretStr
@@ -50,14 +58,6 @@ class Stand(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
-@pytest.fixture(autouse=True)
-def _together_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    package = ModuleType("langchain_together.chat_models")
-    package.__dict__["ChatTogether"] = type("ChatTogether", (ChatOpenAI,), {})
-    monkeypatch.setitem(sys.modules, "langchain_together", ModuleType("langchain_together"))
-    monkeypatch.setitem(sys.modules, package.__name__, package)
-
-
 def of(path: str, **fields: Any) -> Any:
     package, _, name = path.partition(".")
     return type(name, (Stand,), {"__module__": f"{package}.models"})(**fields)
@@ -81,7 +81,10 @@ def of(path: str, **fields: Any) -> Any:
         ),
         (ChatOllama(model="m"), {"logprobs": True, "top_logprobs": 5} | TOLD),
         (ScriptedChatModel(answers=[answer("a")], logprobs=False), {"logprobs": True}),
-        (of("langchain_groq.ChatGroq"), {"model_kwargs": {"logprobs": True, "top_logprobs": 5}}),
+        (
+            of("langchain_openrouter.ChatOpenRouter"),
+            {"model_kwargs": {"logprobs": True, "top_logprobs": 5}},
+        ),
         (
             of("langchain_fireworks.ChatFireworks", model_kwargs={"seed": 1}),
             {"model_kwargs": {"seed": 1, "logprobs": True, "top_logprobs": 5}},
@@ -150,6 +153,32 @@ def test_other_numbers_of_alternatives_are_refused(top: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        (OpenAI(api_key=KEY), 5),
+        (AzureOpenAI(azure_endpoint="http://localhost", api_version="1", api_key=KEY), 5),
+        (OpenAI(api_key=KEY, base_url="http://localhost/v1"), 20),  # vLLM
+        (of("langchain_fireworks.ChatFireworks"), 5),
+        (
+            of(
+                "langchain_huggingface.ChatHuggingFace",
+                llm=of("langchain_huggingface.HuggingFaceEndpoint"),
+            ),
+            5,
+        ),
+        (of("langchain_xai.ChatXAI", model_kwargs={}), 8),
+    ],
+    ids=["openai", "azure", "vllm", "fireworks", "hugging face", "xai"],
+)
+def test_what_a_provider_would_answer_with_an_error_is_refused(model: Any, most: int) -> None:
+    asking = with_logprobs(model, most)
+
+    assert type(asking) is type(model)
+    with pytest.raises(ValueError, match=f"{most} at most|0 to 20"):
+        with_logprobs(model, most + 1)
+
+
+@pytest.mark.parametrize(
     "given",
     [
         {"use_responses_api": True},
@@ -202,10 +231,116 @@ def test_what_was_bound_to_be_included_is_joined_by_the_logprobs() -> None:
     assert asking.kwargs == {"include": ["reasoning.encrypted_content", INCLUDE]}
 
 
-def test_tools_and_structured_output_come_afterwards() -> None:
-    class City(BaseModel):
-        name: str
+class City(BaseModel):
+    name: str
 
+
+def test_bound_tools_stay_bound_in_a_model_of_the_same_kind() -> None:
+    with_tools = openai().bind_tools([City])
+
+    asking: Any = with_logprobs(with_tools, 3)
+
+    assert type(asking) is type(with_tools)
+    assert asking.kwargs == with_tools.kwargs  # type: ignore[attr-defined]
+    assert (asking.bound.logprobs, asking.bound.top_logprobs) == (True, 3)
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("include_raw", [True, False])
+def test_structured_output_of_a_model_asks(method: Any, include_raw: bool) -> None:  # noqa: FBT001
+    structured = openai().with_structured_output(City, method=method, include_raw=include_raw)
+
+    asking: Any = with_logprobs(structured)
+    made, before = models_in(asking), models_in(structured)
+
+    assert type(asking) is type(structured)
+    assert [of.logprobs for of in made] == [True]
+    assert [of.logprobs for of in before] == [None]
+
+
+def test_the_models_of_a_chain_ask_and_the_rest_of_it_stays() -> None:
+    prompt = ChatPromptTemplate.from_template("{a}")
+    double = RunnableLambda(lambda text: f"{text}{text}")
+    late = init_chat_model("gpt-4o-mini", configurable_fields="any", api_key="none")
+    chain = (
+        prompt
+        | RunnableParallel(one=openai() | double, two=openai().with_retry())
+        | RunnablePassthrough.assign(three=openai())
+        | RunnableBranch((bool, openai()), (bool, late), openai())
+        | double
+    )
+
+    asking: Any = with_logprobs(chain)
+
+    assert isinstance(asking, RunnableSequence)
+    assert [of.logprobs for of in models_in(asking)] == [True] * 6
+    assert [of.logprobs for of in models_in(chain)] == [None] * 6
+    assert (asking.first, asking.last) == (prompt, double)
+
+
+def test_a_chain_without_a_model_is_refused() -> None:
+    chain = RunnablePassthrough() | RunnableLambda(str)
+
+    with pytest.raises(LogprobsUnsupportedError, match="How RunnableSequence turns"):
+        with_logprobs(chain)
+
+
+def test_a_chain_with_a_model_that_gives_none_is_refused() -> None:
+    chain = RunnablePassthrough() | openai() | RunnableLambda(str) | of_anthropic()
+
+    with pytest.raises(LogprobsUnsupportedError, match="ChatAnthropic gives no logprobs"):
+        with_logprobs(chain)
+
+
+def of_anthropic() -> GenericFakeChatModel:
+    kind = type("ChatAnthropic", (GenericFakeChatModel,), {"__module__": "langchain_anthropic.m"})
+    made: GenericFakeChatModel = kind(messages=iter([]))
+    return made
+
+
+def models_in(chain: Any) -> list[Any]:
+    if isinstance(chain, ChatOpenAI):
+        return [chain]
+    if callable(getattr(chain, "_model", None)):
+        return [chain._model()]
+    return [model for inside in inside_of(chain) for model in models_in(inside)]
+
+
+def inside_of(chain: Any) -> list[Any]:
+    match chain:
+        case RunnableSequence(steps=steps):
+            return steps
+        case RunnableParallel(steps__=named):
+            return [*named.values()]
+        case RunnableAssign(mapper=inner) | RunnableBinding(bound=inner):
+            return [inner]
+        case RunnableBranch(branches=branches, default=default):
+            return [*(of for _, of in branches), default]
+    return [of for of in [getattr(chain, "bound", None)] if of is not None]
+
+
+def test_asking_twice_is_asking_once() -> None:
+    wrapped = openai().bind(stop=["x"]).with_retry().with_fallbacks([ChatOllama(model="m")])
+    late: Any = init_chat_model("gpt-4o-mini", configurable_fields="any", api_key="none")
+    model = openai()
+
+    assert with_logprobs(with_logprobs(model)) == with_logprobs(model)
+    assert with_logprobs(with_logprobs(wrapped)) == with_logprobs(wrapped)
+    assert with_logprobs(with_logprobs(late), 3)._model().top_logprobs == 3
+
+
+def test_a_fallback_that_gives_fewer_alternatives_is_used_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    few = OpenAI(api_key=KEY)
+
+    asking: Any = with_logprobs(openai().with_fallbacks([few]), 7)
+
+    assert asking.fallbacks == [few]
+    assert "top_logprobs is 7, but OpenAI gives 5 at most" in caplog.text
+
+
+def test_tools_and_structured_output_come_afterwards() -> None:
     asking = with_logprobs(openai())
     with_tools: Any = asking.bind_tools([City])
     structured: Any = asking.with_structured_output(City)
@@ -293,6 +428,21 @@ class TestInitChatModelThatIsConfiguredLater:
         model: Any = init_chat_model("gpt-4o-mini", configurable_fields="any", api_key="none")
 
         assert with_logprobs(model).logprobs is True
+
+    @pytest.mark.parametrize("change", ["_default_config", "_model", "config_prefix"])
+    def test_is_refused_where_langchain_makes_it_in_another_way(
+        self, change: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model: Any = init_chat_model(configurable_fields="any", api_key="none")
+        if change == "_default_config":
+            model._settings = vars(model).pop("_default_config")
+        elif change == "_model":
+            monkeypatch.setattr(type(model), "_model", None)
+        else:
+            monkeypatch.setattr(type(model), "__init__", lambda self, *, default_config: None)  # noqa: ARG005
+
+        with pytest.raises(LogprobsUnsupportedError, match="Choose the model first"):
+            with_logprobs(model)
 
     def test_is_used_as_it_is_where_the_configured_model_has_none(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

@@ -244,6 +244,18 @@ def test_show_prints_the_tree_with_the_call_that_is_shown_marked(
     assert len(lines) == len(EXPECTED) + 1
 
 
+def test_a_narrow_terminal_has_times_and_no_bars(
+    graph: TreeReport, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "78")
+    with pytest.raises(SystemExit):
+        run(["show", str(graph.calls[0].call.run_id)])
+    lines = capsys.readouterr().out.partition("LangGraph")[2].splitlines()
+
+    assert all(line.rstrip().endswith(("ms", " s")) for line in lines)
+    assert any("scripted-1" in line and "2 tokens" in line for line in lines)
+
+
 def test_export_writes_root_runs_with_all_that_ran_inside(
     graph: TreeReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,9 @@ class Told:
     lost: list[int] = field(default_factory=list)
     failed: list[Exception] = field(default_factory=list)
 
-    def job(self, name: str, *slices: int, before: Callable[[], object] | None = None) -> Job:
+    def job(
+        self, name: str, *slices: int, before: Callable[[], object] | None = None, lane: str = ""
+    ) -> Job:
         def run() -> Iterator[int]:
             for count in slices:
                 if before is not None:
@@ -32,7 +34,7 @@ class Told:
                 self.sent.append(name)
                 yield count
 
-        return Job(sum(slices), run(), self.lost.append, self.failed.append)
+        return Job(sum(slices), run(), self.lost.append, self.failed.append, lane)
 
 
 @dataclass
@@ -77,6 +79,73 @@ def test_what_would_pass_the_limit_is_not_taken() -> None:
     gate.set()
     assert worker.flush(5)
     assert (told.sent, told.lost) == (["a", "c"], [])
+
+
+def test_lanes_take_turns() -> None:
+    worker, told, gate = Worker(), Told(), threading.Event()
+    worker.submit(told.job("first", 1, before=gate.wait), limit=PLENTY)
+
+    for name, lane in (("a", "one"), ("b", "one"), ("c", "two")):
+        worker.submit(told.job(name, 1, 1, lane=lane), limit=PLENTY)
+    gate.set()
+
+    assert worker.flush(5)
+    assert told.sent == ["first", "a", "c", "a", "c", "b", "b"]
+
+
+def blocked(told: Told, gate: threading.Event, count: int) -> Job:
+    """A job that has no room until the gate opens."""
+
+    def run() -> Iterator[int]:
+        while not gate.is_set():
+            yield 0
+        told.sent.append("blocked")
+        yield count
+
+    return Job(count, run(), told.lost.append, told.failed.append, "blocked")
+
+
+def test_a_lane_that_is_blocked_holds_up_itself_alone() -> None:
+    worker, told, gate = Worker(), Told(), threading.Event()
+    for _ in range(100):
+        worker.submit(blocked(told, gate, 10), limit=PLENTY)
+
+    worker.submit(told.job("a", *[1] * 20, lane="free"), limit=PLENTY)
+
+    started = time.monotonic()
+    assert worker.flush(5, "free")
+    assert time.monotonic() - started < 2
+    assert told.sent == ["a"] * 20
+    assert not worker.flush(0.05, "blocked")
+    assert not worker.flush(0.05)
+    assert worker.pending == 1000
+    gate.set()
+    assert worker.flush(5)
+    assert told.sent.count("blocked") == 100
+
+
+def test_a_worker_whose_lanes_are_all_blocked_sleeps() -> None:
+    worker, told, gate = Worker(), Told(), threading.Event()
+    worker.submit(blocked(told, gate, 10), limit=PLENTY)
+
+    before = time.process_time()
+    assert not worker.flush(0.5)
+    used = time.process_time() - before
+    gate.set()
+
+    assert worker.flush(5)
+    assert used < 0.25  # a look every 10 ms; going round would take all of the 0.5
+
+
+def test_the_limit_is_that_of_each_lane() -> None:
+    worker, told, gate = Worker(), Told(), threading.Event()
+    assert worker.submit(blocked(told, gate, 10), limit=10)
+
+    assert not worker.submit(blocked(told, gate, 1), limit=10)
+    assert worker.submit(told.job("a", 10, lane="free"), limit=10)
+    assert worker.flush(5, "free")
+    gate.set()
+    assert worker.flush(5)
 
 
 def test_an_error_loses_the_rest_of_its_job_and_no_other() -> None:

@@ -20,6 +20,7 @@ from langchain_logprobs.store.query import Query
 from langchain_logprobs.store.reader import StoredRuns, quantile
 
 _ALPHA = 0.05
+_FEWEST_RUNS = 2
 _EXACT_RUNS = 100
 """Up to here the p-value is by permutation: exact, or of 9,999 of them where there are more."""
 _BINS = 10
@@ -47,7 +48,7 @@ class Difference:
         superiority: How likely a run of A is surer than one of B, ties counted half: 0.5 is no
             difference.
         p_value: How likely so large a difference is if the runs came from one source (Mann-Whitney
-            U, two-sided); `None` without SciPy.
+            U, two-sided); `None` without SciPy, or where a side is a single run.
         least_p_value: The smallest that so few runs can give, whatever they say.
     """
 
@@ -87,7 +88,7 @@ def differ(a: Sequence[float], b: Sequence[float]) -> Difference:
     wins = sum(bisect_left(ordered, x) + bisect_right(ordered, x) for x in a) / 2
     return Difference(
         superiority=wins / (len(a) * len(b)),
-        p_value=_p_value(a, b),
+        p_value=_p_value(a, b) if min(len(a), len(b)) >= _FEWEST_RUNS else None,
         least_p_value=min(1.0, 2 / math.comb(len(a) + len(b), len(a))),
     )
 
@@ -98,7 +99,9 @@ def verdict(sides: Sequence[Side], difference: Difference) -> list[str]:
     share = difference.superiority
     lines = [f"A run of {a.name} is surer than one of {b.name} in {share:.0%} of the pairs."]
     p_value = difference.p_value
-    if p_value is None:
+    if min(a.runs, b.runs) < _FEWEST_RUNS:
+        lines.append("Too few to tell: one run says nothing of how far apart runs are by chance.")
+    elif p_value is None:
         lines.append('Whether that is chance: pip install "langchain-logprobs[analysis]"')
     elif difference.least_p_value > _ALPHA:
         lines.append(

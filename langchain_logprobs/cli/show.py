@@ -36,13 +36,13 @@ def show_run(store: Path | None, run: str, doubtful: int, *, as_json: bool) -> N
         typer.echo(json.dumps(plain_report(report)))
         return
     out = console()
-    for part in _parts(stored, found, report, doubtful):
+    for part in _parts(stored, found, report, doubtful, out.width):
         out.print(part)
     _explain(out, report)
 
 
 def _parts(
-    stored: StoredRuns, found: RunSummary, report: CallReport, doubtful: int
+    stored: StoredRuns, found: RunSummary, report: CallReport, doubtful: int, width: int
 ) -> Iterator[RenderableType]:
     yield _heading(report)
     yield render.figures(report)
@@ -61,8 +61,9 @@ def _parts(
     if fields := plain_report(report)["fields"]:
         yield _fields(fields)
     if found.root_run_id != found.run_id:
-        yield ""
-        yield _tree(stored, found)
+        if not report.tokens:  # a table ends with an empty line
+            yield ""
+        yield _tree(stored, found, width)
 
 
 def _heading(report: CallReport) -> Text:
@@ -123,10 +124,10 @@ def _fields(fields: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _tree(stored: StoredRuns, found: RunSummary) -> RenderableType:
+def _tree(stored: StoredRuns, found: RunSummary, width: int) -> RenderableType:
     """What ran inside the root run, the calls among it."""
     calls = stored.summaries(Query(root=found.root_run_id), limit=_TREE_CALLS)
-    return trace(stored.run_tree(found.root_run_id), calls, found.run_id)
+    return trace(stored.run_tree(found.root_run_id), calls, found.run_id, width=width)
 
 
 def _explain(out: Console, report: CallReport) -> None:

@@ -18,17 +18,23 @@ from langchain_logprobs.store.reader import RunSummary
 
 LINES: Final = 300
 """Runs and calls that are shown."""
+WIDE: Final = 100
+"""Columns from which on times have bars."""
 _BAR = 24
+_TOOK = len("999 ms")
 _NAME = 40
 
 
-def trace(tree: RunTree | None, calls: Sequence[RunSummary], current: str) -> RenderableType:
+def trace(
+    tree: RunTree | None, calls: Sequence[RunSummary], current: str, *, width: int = WIDE
+) -> RenderableType:
     """The tree, a line each, in time; of a root run that has not ended, its calls.
 
     Args:
         tree: The root run; `None` if it has not ended.
         calls: Its model calls.
         current: The id of the call that is marked.
+        width: Columns there are; with few, times have no bars.
     """
     items: list[Run | RunSummary] = [*(tree.runs if tree else ()), *calls]
     lines = list(nested(items))
@@ -36,9 +42,12 @@ def trace(tree: RunTree | None, calls: Sequence[RunSummary], current: str) -> Re
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, overflow="ellipsis")
     table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, width=_BAR)
-    table.add_row(*_root(tree, calls), _took(start, end), _bar(start, end, start, end))
+    table.add_column(no_wrap=True, justify="right", min_width=_TOOK)
+    if width >= WIDE:
+        table.add_column(no_wrap=True, width=_BAR)
+    columns = len(table.columns)
+    root = (*_root(tree, calls), _took(start, end), _bar(start, end, start, end))
+    table.add_row(*root[:columns])
     shown = list(islice(lines, LINES))
     for guide, (_, of) in zip(guides([depth for depth, _ in shown]), shown, strict=True):
         if isinstance(of, RunSummary):
@@ -46,9 +55,9 @@ def trace(tree: RunTree | None, calls: Sequence[RunSummary], current: str) -> Re
             label, told = _call(of, of.model if tree else of.node or of.model, current)
         else:
             label, told = _run(of)
-        name = Text(guide, "dim").append_text(label)
+        name = Text().append(guide, "dim").append_text(label)
         took, bar = _took(of.started_ns, of.ended_ns), _bar(of.started_ns, of.ended_ns, start, end)
-        table.add_row(name, told, took, bar)
+        table.add_row(*(name, told, took, bar)[:columns])
     return Group(table, *_left_out(tree, len(lines) - len(shown)))
 
 
@@ -70,12 +79,12 @@ def _root(tree: RunTree | None, calls: Sequence[RunSummary]) -> tuple[Text, Text
 
 
 def _run(of: Run) -> tuple[Text, Text]:
-    label = Text(render.visible(of.name[:_NAME])).append(f"  {of.kind}", "dim")
+    label = Text().append(render.visible(of.name[:_NAME])).append(f"  {of.kind}", "dim")
     return label, _outcome(of.outcome, of.error)
 
 
 def _call(of: RunSummary, name: str | None, current: str) -> tuple[Text, Text]:
-    label = Text("▶ " if of.run_id == current else "● ", "cyan")
+    label = Text().append("▶ " if of.run_id == current else "● ", "cyan")
     label.append(render.visible((name or "model")[:_NAME]), "bold")
     label.append(f"  {of.run_id[:13]}", "dim")
     told = Text("▼ " if of.low else "")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from langchain_logprobs.core.model import Outcome, Run, RunKind, RunTree
-from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.report import CallReport, Unavailable
 
 Event = tuple[int, object, Any, object]
 """What one token callback was handed: (nanoseconds since the epoch, token, chunk, logprobs)."""
@@ -29,7 +29,7 @@ class OpenCall:
     `told` is how often its start was told of: LangChain tells a handler that is listed twice
     everything twice. `shares_usage`: the usage at its end is a whole batch's. `inside`: the open
     call that it is made in, if there is one. `wanted`: whether it is to be reported, as nobody has
-    said otherwise yet.
+    said otherwise yet. `lost`: why no logprobs reach us, by way of calling.
     """
 
     run_id: UUID
@@ -44,6 +44,7 @@ class OpenCall:
     root_run_id: UUID
     schemas: tuple[object, ...] = ()
     inside: UUID | None = None
+    lost: Mapping[str, Unavailable] = field(default_factory=dict)
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)

@@ -325,15 +325,17 @@ def _why_unavailable(
         if finished.source == "end" and _is_rest(content, answer.text, generations[0]):
             return "incomplete"
         return None if any(token.logprob is not None for token in content) else "no_numbers"
-    reasons: dict[Unavailable, bool] = {
-        "refusal": any(token.channel == "refusal" for token in answer.tokens),
-        "unreadable": unreadable,
-        "no_answer": finished.outcome != "ok" and not (answer.text or answer.tool_calls),
-        "dropped_by_langchain": _passed_over(call, generations),
-        "not_requested": not call.requested,
-        "provider_omits_tool_logprobs": bool(answer.tool_calls),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "not_sent")
+    lost = call.lost.get(_way(call, generations))
+    reasons: list[tuple[Unavailable | None, bool]] = [
+        ("refusal", any(token.channel == "refusal" for token in answer.tokens)),
+        ("unreadable", unreadable),
+        ("no_answer", finished.outcome != "ok" and not (answer.text or answer.tool_calls)),
+        ("dropped_by_langchain", _without_chunks(call)),
+        ("not_requested", not call.requested),
+        (lost, lost is not None),
+        ("provider_omits_tool_logprobs", bool(answer.tool_calls)),
+    ]
+    return next((reason for reason, holds in reasons if holds), "not_sent")
 
 
 def _is_rest(content: Sequence[TokenLogprob], text: str, generation: Any) -> bool:
@@ -348,17 +350,18 @@ def _is_rest(content: Sequence[TokenLogprob], text: str, generation: Any) -> boo
     return len(known) < len(whole) and whole.endswith(known)
 
 
-def _passed_over(call: OpenCall, generations: Sequence[Any]) -> bool:
-    """Whether LangChain itself takes no logprobs over on the way this call was made.
-
-    It does not for OpenAI's Responses API (langchain #36211), nor where a chat model that has no
-    chunk to show is streamed by the v3 protocol (Ollama).
-    """
-    responses_api = any(_metadata(of).get("object") == "response" for of in generations)
-    without_chunks = call.operation == "chat" and any(
+def _without_chunks(call: OpenCall) -> bool:
+    """Whether a chat model was streamed by the v3 protocol with no chunk to show (Ollama)."""
+    return call.operation == "chat" and any(
         chunk is None and token for _, token, chunk, _ in call.events
     )
-    return without_chunks or (responses_api and call.requested)
+
+
+def _way(call: OpenCall, generations: Iterable[Any]) -> str:
+    """The way the call was made, in the words of `OpenCall.lost`."""
+    if any(_metadata(of).get("object") == "response" for of in generations):
+        return "responses_api"
+    return "stream" if call.events else "whole"
 
 
 def _source(sequences: Iterable[tuple[TokenLogprob, ...]], *, by_end: bool) -> Source | None:

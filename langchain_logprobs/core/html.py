@@ -136,6 +136,7 @@ def _ended(of: Run | RunTree | ModelCall) -> str:
     """How long it took, and how it ended if not well."""
     seconds = max(of.ended_ns - of.started_ns, 0) / 1e9
     took = f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    took = "&lt;1 ms" if 0 < seconds < 0.0005 else took  # noqa: PLR2004
     told = "" if of.outcome == "ok" else f" ✗ {of.outcome} {_text(of.error or '')}"
     return f'<span class="dim">{took}</span>{told}'
 

@@ -39,15 +39,20 @@ REASONS: Final[Mapping[Unavailable, Reason]] = {
     ),
     "dropped_by_langchain": Reason(
         "its LangChain package drops the logprobs on this way of calling",
-        "with_logprobs(model) turns on the patch that keeps them, as "
-        "langchain_logprobs.patches.openai_responses.apply() does for OpenAI's Responses API, and "
-        "langchain_logprobs.patches.ollama_v3.apply() for Ollama under "
-        "stream_events(version='v3'). If the patch is on, the model sent none",
+        "with_logprobs(model) turns on the patch that keeps them, if there is one; by hand: "
+        "langchain_logprobs.patches.openai_responses.apply() for OpenAI's Responses API, ollama_v3 "
+        "for Ollama under stream_events(version='v3'), litellm_stream for LiteLLM, google_genai "
+        "for ChatGoogleGenerativeAI, llama_cpp_chat for ChatLlamaCpp",
         warns=True,
     ),
     "provider_omits_tool_logprobs": Reason(
         "the provider sends no logprobs for tool calls",
         "structured output by JSON schema has them",
+    ),
+    "provider_omits_stream_logprobs": Reason(
+        "the provider has logprobs for whole answers, not for streams",
+        "invoke(), or a model made with disable_streaming=True",
+        warns=True,
     ),
     "unreadable": Reason(
         "what it sent as logprobs has a shape that no reader knows",

@@ -27,6 +27,7 @@ Unavailable = Literal[
     "not_sent",
     "dropped_by_langchain",
     "provider_omits_tool_logprobs",
+    "provider_omits_stream_logprobs",
     "unreadable",
     "refusal",
     "choices_interleaved",
@@ -40,6 +41,7 @@ Unavailable = Literal[
 - `not_sent`: it was asked, and answered without.
 - `dropped_by_langchain`: the provider's LangChain package takes none over on this way of calling.
 - `provider_omits_tool_logprobs`: the answer is tool calls, for which the provider sends none.
+- `provider_omits_stream_logprobs`: it was streamed, and the provider has them for whole answers.
 - `unreadable`: something came, and no shape reads it.
 - `refusal`: the model refused; the refusal's tokens are in the report, under their own channel.
 - `choices_interleaved`: several answers were streamed as one and cannot be told apart.

@@ -79,7 +79,7 @@ def _entry(token: Any) -> dict[str, Any]:
 
 
 def _alternative(token: Any) -> dict[str, Any]:
-    """Its text, logprob and bytes; the pieces of a stream have no bytes."""
+    """Its text, logprob and bytes, which OpenAI's own type for a streamed piece does not name."""
     return {
         name: getattr(token, name)
         for name in ("token", "logprob", "bytes")

@@ -1,6 +1,9 @@
-"""Vertex AI streams: logprobs, which `langchain-google-vertexai` takes over in `invoke` alone.
+"""Vertex AI streams: `langchain-google-vertexai` asks for logprobs where the API has none.
 
-With this patch a chunk has `logprobs_result` in its `generation_info`, as a whole answer has.
+`ChatVertexAI(logprobs=5)` asks for them in streams too, and Vertex AI answers such a request with
+an error: it has them for whole answers alone. With this patch a stream does not ask, unless a call
+is told to (`.bind(logprobs=5)`); and if logprobs come, a chunk has them in its `generation_info`
+as `logprobs_result`, as a whole answer has, where LangChain drops them.
 """
 
 from __future__ import annotations
@@ -9,6 +12,15 @@ from typing import Any
 
 from langchain_logprobs.patches import Edit, Function, Patch
 from langchain_logprobs.patches.gemini import entries
+
+
+def _not_asking(original: Function) -> Function:
+    def _stream(
+        self: Any, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Any:
+        return original(self, messages, stop, run_manager, **{"logprobs": False, **kwargs})
+
+    return _stream
 
 
 def _kept(original: Function) -> Function:
@@ -25,11 +37,15 @@ def _kept(original: Function) -> Function:
     return _gemini_chunk_to_generation_chunk
 
 
+_MODULE = "langchain_google_vertexai.chat_models"
+_STREAM = ("self", "messages", "stop", "run_manager", "kwargs")
 PATCH = Patch(
     "vertexai_stream",
     (
+        Edit(_MODULE, "ChatVertexAI._stream", _STREAM, _not_asking),
+        Edit(_MODULE, "ChatVertexAI._astream", _STREAM, _not_asking),
         Edit(
-            "langchain_google_vertexai.chat_models",
+            _MODULE,
             "ChatVertexAI._gemini_chunk_to_generation_chunk",
             ("self", "response_chunk"),
             _kept,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from langchain_logprobs.telemetry.pace import processors
 
@@ -21,6 +23,8 @@ _CLOSERS = frozenset({("mlflow", "BaseMlflowSpanProcessor")})
 
 class Closer(Protocol):
     """A span processor whose traces close with their roots."""
+
+    span_exporter: SpanExporter
 
     def force_flush(self, timeout_millis: int = ...) -> bool:
         """Hands what it has been given to its back end."""
@@ -55,13 +59,25 @@ class Kept:
 
     def release(self) -> None:
         """Ends it, once; what was started before has then reached the back end."""
-        if self.span is None or not self.span.is_recording():
+        span = self.span
+        if span is None or not span.is_recording():
             return
-        # Between its end and its own way out any other span's can have the trace closed. So the
-        # way is cleared before, and taken at once.
         self._flush()
-        self.span.end(self.end_ns)
+        try:
+            self._export_ahead(span)
+        finally:
+            span.end(self.end_ns)
         self._flush()
+
+    def _export_ahead(self, span: trace.Span) -> None:
+        """Has it on record before it ends.
+
+        Between its end and its turn in a queue, any other span's turn closes the trace, without it;
+        and MLflow shows no trace of which it counted a span that it does not have.
+        """
+        if isinstance(span, ReadableSpan):
+            for one in self.closers:
+                one.span_exporter.export([span])
 
     def _flush(self) -> None:
         for one in self.closers:

@@ -1,13 +1,14 @@
 """Finished spans made from values, as the SDK's own would be: for a tenth of the time.
 
 Starting a span and ending it costs ten times what its data do. Where nothing could tell the
-difference, a token span is therefore made as what span processors are handed at its end. Whether
-that is so is asked of an example: the first token span of a call, started and ended the usual way.
+difference, a token span is therefore made as what span processors are handed at its end, and its
+attributes are put together when somebody first looks at them. Whether that is so is asked of an
+example: the first token span of a call, started and ended the usual way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,15 +21,57 @@ from opentelemetry.trace import SpanContext
 
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import processors
+from langchain_logprobs.telemetry.spans import TokenSpan, TokenValues, named
 
 _MOST_ATTRIBUTES = 24
 """More than a token span ever has."""
+_MOST_ID = 2**64
 _PASSIVE_KINDS = (SpanProcessor, SimpleSpanProcessor, BatchSpanProcessor, LinkingProcessor)
 _HOOKS = ("on_start", "_on_ending")
 _PASSIVE = {
     hook: {getattr(kind, hook) for kind in _PASSIVE_KINDS if hasattr(kind, hook)} for hook in _HOOKS
 }
 """What does nothing to a token span before its end."""
+
+Read = Callable[[TokenSpan], TokenValues]
+
+
+class Deferred(ReadableSpan):
+    """A finished span whose data are still the token's.
+
+    Of what a `ReadableSpan` holds it has its context only, which is what span processors ask for.
+    With the first look at anything else it turns into an ordinary `ReadableSpan`.
+    """
+
+    def __init__(self, context: SpanContext, of: Direct, row: TokenSpan) -> None:
+        self._context = context
+        self._of = of
+        self._row = row
+
+    def __getattr__(self, name: str) -> Any:
+        held = self.__dict__
+        of, row = held.get("_of"), held.get("_row")
+        if of is not None and row is not None:  # no other thread was faster
+            for key, value in vars(of.span(self._context, row)).items():
+                held.setdefault(key, value)
+            held.pop("_of", None)
+            held.pop("_row", None)
+            self.__class__ = ReadableSpan  # type: ignore[assignment]
+        return object.__getattribute__(self, name)
+
+
+_HELD_AT_FIRST = 3
+
+
+def untouched(span: object) -> tuple[Direct, TokenSpan] | None:
+    """What a finished span is made from, if nobody has looked at it or changed it so far."""
+    if type(span) is not Deferred:
+        return None
+    held = span.__dict__
+    of, row = held.get("_of"), held.get("_row")
+    if of is None or row is None or len(held) != _HELD_AT_FIRST:
+        return None
+    return of, row
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +83,26 @@ class Direct:
     information: Any
     new_id: Callable[[], int]
     hand_over: Callable[[ReadableSpan], None]
+    read: Read
 
-    def emit(self, attributes: Mapping[str, Any], start_ns: int, end_ns: int) -> None:
+    def emit(self, row: TokenSpan) -> None:
         """Hands a finished span to the provider's span processors."""
+        self.hand_over(Deferred(self.context_of(self.new_id()), self, row))
+
+    def context_of(self, span_id: int) -> SpanContext:
+        """The example's context, with another span's id."""
         of = self.context
-        context = SpanContext(
+        if 0 < span_id < _MOST_ID:  # for what else the SDK asks of a context, the example's stands
+            return tuple.__new__(SpanContext, (of[0], span_id, *of[2:]))
+        return SpanContext(
             of.trace_id,
-            self.new_id(),
+            span_id,
             is_remote=False,
             trace_flags=of.trace_flags,
             trace_state=of.trace_state,
         )
-        self.hand_over(self.span(context, attributes, start_ns, end_ns))
 
-    def span(
-        self, context: SpanContext, attributes: Mapping[str, Any], start_ns: int, end_ns: int
-    ) -> ReadableSpan:
+    def span(self, context: SpanContext, row: TokenSpan) -> ReadableSpan:
         """A span like the example, with these."""
         example = self.example
         return ReadableSpan(
@@ -63,22 +110,24 @@ class Direct:
             context=context,
             parent=example.parent,
             resource=example.resource,
-            attributes=attributes,
+            attributes=named(self.read(row)),
             kind=example.kind,
             instrumentation_info=self.information,
             status=example.status,
-            start_time=start_ns,
-            end_time=end_ns,
+            start_time=row.start_ns,
+            end_time=row.end_ns,
             instrumentation_scope=example.instrumentation_scope,
         )
 
 
-def like(example: trace.Span, tracer: trace.Tracer) -> Direct | None:
+def like(example: trace.Span, tracer: trace.Tracer, row: TokenSpan, read: Read) -> Direct | None:
     """A maker of spans like an ended example; `None` if somebody could tell them from real ones.
 
     Args:
         example: A span of this tracer, with the very parent the others are to have.
         tracer: Who started it.
+        row: What the example was started with.
+        read: How its attributes come of that.
     """
     if not isinstance(example, ReadableSpan) or not isinstance(tracer, Tracer):
         return None
@@ -90,8 +139,9 @@ def like(example: trace.Span, tracer: trace.Tracer) -> Direct | None:
         getattr(example, "_instrumentation_info", None),
         tracer.id_generator.generate_span_id,
         tracer.span_processor.on_end,
+        read,
     )
-    return direct if _is_like(direct, tracer) else None
+    return direct if _is_like(direct, tracer, row) else None
 
 
 def _is_plain(example: ReadableSpan, tracer: Tracer) -> bool:
@@ -102,6 +152,7 @@ def _is_plain(example: ReadableSpan, tracer: Tracer) -> bool:
     return (
         type(tracer) is Tracer
         and type(example).__module__ == Tracer.__module__
+        and example.context.is_valid
         and not example.events
         and not example.links
         and (most is None or most >= _MOST_ATTRIBUTES)
@@ -128,22 +179,26 @@ def _is_passive(processor: object) -> bool:
     )
 
 
-_TRIED: WeakKeyDictionary[Tracer, bool] = WeakKeyDictionary()
+_TRIED: WeakKeyDictionary[SpanProcessor, bool] = WeakKeyDictionary()
 
 
-def _is_like(direct: Direct, tracer: Tracer) -> bool:
-    """Whether what is made of the example's own values is the example: tried once a tracer."""
-    known = _TRIED.get(tracer)
+def _is_like(direct: Direct, tracer: Tracer, row: TokenSpan) -> bool:
+    """Whether what is made of the example's own values is the example: tried once a provider."""
+    known = _TRIED.get(tracer.span_processor)
     if known is None:
-        known = _TRIED.setdefault(tracer, _tries_alike(direct))
+        known = _TRIED.setdefault(tracer.span_processor, _tries_alike(direct, row))
     return known
 
 
-def _tries_alike(direct: Direct) -> bool:
+def _tries_alike(direct: Direct, row: TokenSpan) -> bool:
     example = direct.example
-    start_ns, end_ns = example.start_time or 0, example.end_time or 0
     try:
-        made = direct.span(direct.context, example.attributes or {}, start_ns, end_ns)
-        return bool(made.to_json() == example.to_json())
-    except (AttributeError, TypeError):  # another SDK
+        context = direct.context_of(example.context.span_id)
+        made = Deferred(context, direct, row)
+        return (
+            made.to_json() == example.to_json()
+            and type(made) is ReadableSpan
+            and (context, context.is_valid) == (example.context, example.context.is_valid)
+        )
+    except (AttributeError, TypeError, ValueError):  # another SDK
         return False

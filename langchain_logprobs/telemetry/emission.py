@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -15,17 +14,15 @@ from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
-from langchain_logprobs.telemetry.pace import SLICE, Pace, pace_of
+from langchain_logprobs.telemetry.pace import Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
     Options,
     TokenSpan,
     token_attributes,
     token_name,
     token_spans,
+    token_values,
 )
-
-WAIT = 0.01
-"""Seconds between two looks at a queue that is full."""
 
 Emit = Callable[[TokenSpan], None]
 
@@ -53,30 +50,29 @@ class Emission:
     kept: Kept = NOTHING
 
     def slices(self) -> Iterator[int]:
-        """Emits the spans, a slice at a time; gives the number of each slice."""
+        """Emits the spans, a slice at a time; gives the number of each, or 0 for no room."""
         spans = iter(token_spans(self.report, self.options))
         pace = pace_of(self.provider)
         emit: Emit = self._start_and_end
         for first in islice(spans, 1):
+            yield from self._waits(pace)
             emit = self._emit_example(first)
-            self._count(pace, 1)
-            yield 1
-        while batch := list(islice(spans, SLICE)):
-            while not pace.has_room():
-                time.sleep(WAIT)
-                yield 0
+            yield self._counted(pace, 1)
+        while batch := list(islice(spans, pace.slice)):
+            yield from self._waits(pace)
             for span in batch:
                 emit(span)
-            self._count(pace, len(batch))
-            yield len(batch)
+            yield self._counted(pace, len(batch))
         self.kept.release()
 
-    def _count(self, pace: Pace, count: int) -> None:
-        self.metrics.count_token_spans("emitted", count)
-        pace.since += count
+    def _waits(self, pace: Pace) -> Iterator[int]:
+        while not pace.has_room():
+            yield 0
 
-    def _attributes(self, span: TokenSpan) -> dict[str, Any]:
-        return token_attributes(span, self.report.low_token, self.options)
+    def _counted(self, pace: Pace, count: int) -> int:
+        self.metrics.count_token_spans("emitted", count)
+        pace.count(count)
+        return count
 
     def _emit_example(self, span: TokenSpan) -> Emit:
         """Emits the first span the usual way; how to emit those that are like it."""
@@ -84,10 +80,9 @@ class Emission:
         example.end(span.end_ns)
         if self.options.openinference:  # those made directly have one name
             return self._start_and_end
-        made = direct.like(example, self.tracer)
-        if made is None:
-            return self._start_and_end
-        return lambda span: made.emit(self._attributes(span), span.start_ns, span.end_ns)
+        read = partial(token_values, low_token=self.report.low_token, options=self.options)
+        made = direct.like(example, self.tracer, span, read)
+        return self._start_and_end if made is None else made.emit
 
     def _start_and_end(self, span: TokenSpan) -> None:
         self._started(span).end(span.end_ns)
@@ -96,6 +91,6 @@ class Emission:
         return self.tracer.start_span(
             token_name(span, self.options),
             context=trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context()),
-            attributes=self._attributes(span),
+            attributes=token_attributes(span, self.report.low_token, self.options),
             start_time=span.start_ns,
         )

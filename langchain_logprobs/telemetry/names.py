@@ -16,7 +16,7 @@ SCOPE: Final = "langchain_logprobs"
 
 TOKEN_SPAN: Final = "token"
 SUMMARY_SPAN: Final = "logprobs"
-"""Under an LLM span of another instrumentation that ended before the answer was known to us."""
+"""Under an LLM span that ended before the answer was known to us, or whose trace must stay open."""
 WORKFLOW_OPERATION: Final = "invoke_workflow"
 
 # What the semantic conventions define

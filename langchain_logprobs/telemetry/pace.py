@@ -3,15 +3,18 @@
 A `BatchSpanProcessor` holds 2,048 spans and then drops the oldest, whoever's they are. Half of that
 is left to the application. Where a queue can be looked into, its own thread empties it in its own
 time; `force_flush()` would go on for as long as the application starts spans. It is only for
-processors that cannot be looked into.
+processors that cannot be looked into, and in a thread of its own: behind an exporter that is dead
+it would not come back.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from queue import Queue
 from typing import Any
 
@@ -19,50 +22,100 @@ from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-SLICE = 64
-"""Token spans between two rests of the worker."""
+from langchain_logprobs.telemetry.identity import OfEach
+from langchain_logprobs.telemetry.linking import LinkingProcessor
+
+SLICE = 128
+"""Token spans between two rests of the worker: a fifth of a millisecond's work."""
 BURST = 512
 """Token spans between two flushes, where there is no other way: a batch."""
 
 
 @dataclass(slots=True)
+class _Backlog:
+    """What a provider was handed since its last flush, and the flush that is under way."""
+
+    spans: int = 0
+    thread: threading.Thread | None = None
+    error: Exception | None = None
+
+    def is_flushing(self) -> bool:
+        """Whether it is still being emptied; raises what went wrong with that."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return self.thread is not None and self.thread.is_alive()
+
+    def empty(self, flush: Callable[[], object]) -> None:
+        """Starts to empty it."""
+        self.spans = 0
+        run = partial(self._run, flush)
+        self.thread = threading.Thread(target=run, name="langchain-logprobs-flush", daemon=True)
+        try:
+            self.thread.start()
+        except RuntimeError:  # while the interpreter shuts down no thread starts
+            run()
+
+    def _run(self, flush: Callable[[], object]) -> None:
+        try:
+            flush()
+        except Exception as error:  # noqa: BLE001 - raised again where the job is that waits
+            self.error = error
+
+
+@dataclass(frozen=True, slots=True)
 class Pace:
     """Whether there is room for more token spans.
 
     Attributes:
+        slice: Spans to hand over at once.
         queues: Those that fill; `None` if a processor may have one that cannot be seen.
         tasks: What exporters have still to do, and drop when that is too much.
         flush: Empties them, however long that takes.
         burst: Spans between two flushes.
-        since: Spans since the last.
+        backlog: What all calls together have handed over since the last.
     """
 
+    slice: int
     queues: list[deque[Any]] | None
     flush: Callable[[], object]
-    tasks: Sequence[Queue[Any]] = ()
-    burst: int = BURST
-    since: int = 0
+    tasks: Sequence[Queue[Any]]
+    burst: int
+    backlog: _Backlog
 
     def has_room(self) -> bool:
         """Whether a slice may be handed over now."""
-        if any(tasks.qsize() + SLICE > tasks.maxsize // 2 for tasks in self.tasks):
+        if any(tasks.qsize() + self.slice > tasks.maxsize // 2 for tasks in self.tasks):
             return False
         if self.queues is not None:
-            return all(len(queue) + SLICE <= _share(queue) for queue in self.queues)
-        if self.since + SLICE > self.burst:
-            self.since = 0
-            self.flush()
-        return True
+            return all(len(queue) + self.slice <= _share(queue) for queue in self.queues)
+        if self.backlog.is_flushing():
+            return False
+        if not self.backlog.spans or self.backlog.spans + self.slice <= self.burst:
+            return True
+        self.backlog.empty(self.flush)
+        return False
+
+    def count(self, spans: int) -> None:
+        """Notes what was handed over."""
+        self.backlog.spans += spans
+
+
+_BACKLOGS: OfEach[_Backlog] = OfEach(lambda _: _Backlog())
 
 
 def pace_of(provider: object) -> Pace:
     """The pace at which a provider takes spans."""
     active = getattr(provider, "_active_span_processor", None)
+    queues = _queues(active)
+    burst = _burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, ""))
     return Pace(
-        queues=_queues(active),
+        slice=SLICE if queues is not None else min(SLICE, burst),
+        queues=queues,
         flush=getattr(provider, "force_flush", lambda: None),
         tasks=[] if active is None else [*filter(None, map(_tasks, processors(active)))],
-        burst=_burst(os.environ.get(OTEL_BSP_MAX_QUEUE_SIZE, "")),
+        burst=burst,
+        backlog=_BACKLOGS[provider],
     )
 
 
@@ -102,12 +155,16 @@ def _share(queue: deque[Any]) -> int:
     return (queue.maxlen or 0) // 2
 
 
+_HOLDS_NOTHING = {
+    kind.force_flush for kind in (SpanProcessor, SimpleSpanProcessor, LinkingProcessor)
+}
+
+
 def _holds_nothing(processor: object) -> bool:
     """Whether a processor has nothing to flush."""
-    flush = getattr(type(processor), "force_flush", None)
-    return flush in {SpanProcessor.force_flush, SimpleSpanProcessor.force_flush}
+    return getattr(type(processor), "force_flush", None) in _HOLDS_NOTHING
 
 
 def _burst(queue_size: str) -> int:
     """How many spans to hand over between two flushes: at most a quarter of the queue."""
-    return min(BURST, int(queue_size) // 4) if queue_size.strip().isdigit() else BURST
+    return max(1, min(BURST, int(queue_size) // 4)) if queue_size.strip().isdigit() else BURST

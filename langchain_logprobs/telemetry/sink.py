@@ -131,7 +131,7 @@ class OpenTelemetrySink:
     def flush(self, timeout: float) -> bool:
         """Waits until the token spans are sent, `timeout` seconds at most; whether they are."""
         until = time.monotonic() + timeout
-        sent = self._worker.flush(timeout)
+        sent = self._worker.flush(timeout, id(self._provider))
         flush = getattr(self._provider, "force_flush", None)
         return sent and (flush is None or _in_time(flush, until - time.monotonic()))
 
@@ -285,6 +285,7 @@ class OpenTelemetrySink:
             slices=emission.slices(),
             lost=partial(_lose, metrics, kept),
             failed=partial(_failed, metrics),
+            lane=id(provider),
         )
         if not self._worker.submit(job, limit=self._options.max_pending_spans):
             _lose(metrics, kept, count)

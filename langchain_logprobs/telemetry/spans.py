@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
-from itertools import count
-from typing import Literal, NamedTuple
+from itertools import chain, compress, count, repeat
+from typing import Literal, NamedTuple, TypeVar
 
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
@@ -23,6 +24,7 @@ from langchain_logprobs.telemetry.metrics import provider_name
 
 Value = str | bool | int | float | Sequence[str] | Sequence[float | None]
 Attributes = dict[str, Value]
+T = TypeVar("T")
 
 MAX_ARRAY = 16_384
 """Tokens in an array attribute: a longer one could fill an OTLP message (4 MiB over gRPC)."""
@@ -68,6 +70,34 @@ class TokenSpan(NamedTuple):
     field: str | None = None
 
 
+_TOKEN_SPAN = partial(tuple.__new__, TokenSpan)
+"""`TokenSpan._make`, in half the time."""
+
+TOKEN_ATTRIBUTES = (
+    names.TOKEN_INDEX,
+    names.TOKEN_LOGPROB,
+    names.TOKEN_PROBABILITY,
+    names.TOKEN_ENTROPY,
+    names.TOKEN_TAIL_MASS,
+    names.TOKEN_MARGIN,
+    names.TOKEN_LOG_ODDS,
+    names.TOKEN_RANK,
+    names.TOKEN_LOW,
+    names.TOKEN_TIMED,
+    names.TOKEN_CHANNEL,
+    names.TOKEN_COMPLETION,
+    names.TOKEN_FIELD,
+    names.TOKEN_BYTE_START,
+    names.TOKEN_BYTE_END,
+    names.TOKEN_TEXT,
+    names.TOKEN_CANDIDATES,
+    names.TOKEN_CANDIDATE_LOGPROBS,
+)
+"""What a token span can tell."""
+TokenValues = tuple[Value | None, ...]
+"""The values of `TOKEN_ATTRIBUTES`; `None` for those that a span does not have."""
+
+
 def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     """How many token spans a call will have, and how many the options leave out."""
     every = sum(len(completion.tokens) for completion in report.call.completions)
@@ -80,23 +110,24 @@ def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     return wanted, every - wanted
 
 
-def token_spans(report: CallReport, options: Options) -> list[TokenSpan]:
-    """The token spans of a call, in order."""
+def token_spans(report: CallReport, options: Options) -> Iterable[TokenSpan]:
+    """The token spans of a call, in order: each made when it is asked for."""
     fields = _field_paths(report, options)
-    chosen = [
-        span
+    spans = chain.from_iterable(
+        _completion_spans(report, completion, index, options, {} if index else fields)
         for index, completion in enumerate(report.call.completions)
-        for span in _completion_spans(report, completion, index, options, {} if index else fields)
-        if _is_wanted(span.token, report.low_token, options)
-    ]
-    if options.max_token_spans is not None and len(chosen) > options.max_token_spans:
-        lowest = nsmallest(
-            options.max_token_spans,
-            range(len(chosen)),
-            key=lambda at: likelihood(chosen[at].token),
-        )
-        chosen = [chosen[at] for at in sorted(lowest)]
-    return chosen
+    )
+    count, omitted = count_token_spans(report, options)
+    return compress(spans, _chosen(report, count, options)) if omitted else spans
+
+
+def _chosen(report: CallReport, count: int, options: Options) -> list[bool]:
+    """For each token of a call, whether it is one of the so many that become spans."""
+    tokens = [token for completion in report.call.completions for token in completion.tokens]
+    wanted = [_is_wanted(token, report.low_token, options) for token in tokens]
+    places = compress(range(len(tokens)), wanted)
+    chosen = set(nsmallest(count, places, key=lambda at: likelihood(tokens[at])))
+    return [at in chosen for at in range(len(tokens))]
 
 
 def token_name(span: TokenSpan, options: Options) -> str:
@@ -123,33 +154,44 @@ def openinference_attributes(
 
 def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
     """The attributes of a token span."""
-    token, of = span.token, span.measures
-    known = _present(
-        {
-            names.TOKEN_INDEX: span.at,
-            names.TOKEN_LOGPROB: token.logprob,
-            names.TOKEN_PROBABILITY: of.probability,
-            names.TOKEN_ENTROPY: of.entropy,
-            names.TOKEN_TAIL_MASS: of.tail_mass,
-            names.TOKEN_MARGIN: of.margin,
-            names.TOKEN_LOG_ODDS: of.log_odds,
-            names.TOKEN_RANK: of.rank,
-            names.TOKEN_LOW: None if of.probability is None else of.probability < low_token,
-            names.TOKEN_TIMED: token.at_ns is not None,
-            names.TOKEN_CHANNEL: token.channel,
-            names.TOKEN_COMPLETION: span.completion,
-            names.TOKEN_FIELD: span.field,
-            names.TOKEN_BYTE_START: None if span.place is None else span.place[0],
-            names.TOKEN_BYTE_END: None if span.place is None else span.place[1],
-            names.TOKEN_TEXT: span.text,
-        }
-    )
+    known = named(token_values(span, low_token, options))
     if options.openinference:
         known |= openinference_attributes("CHAIN", span.text, options)
-    if options.capture_content and token.candidates:
-        known[names.TOKEN_CANDIDATES] = tuple([of.text for of in token.candidates])
-        known[names.TOKEN_CANDIDATE_LOGPROBS] = tuple([of.logprob for of in token.candidates])
     return known
+
+
+def named(values: TokenValues) -> Attributes:
+    """The attributes that have these values: those that are there."""
+    pairs = zip(TOKEN_ATTRIBUTES, values, strict=True)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def token_values(span: TokenSpan, low_token: float, options: Options) -> TokenValues:
+    """The values of a token span's attributes."""
+    token, measures, at, completion, _, _, text, place, field = span
+    probability, _, rank, margin, entropy, tail_mass, log_odds = measures
+    first, last = place or (None, None)
+    candidates = token.candidates if options.capture_content else ()
+    return (
+        at,
+        token.logprob,
+        probability,
+        entropy,
+        tail_mass,
+        margin,
+        log_odds,
+        rank,
+        None if probability is None else probability < low_token,
+        token.at_ns is not None,
+        token.channel,
+        completion,
+        field,
+        first,
+        last,
+        text,
+        tuple([of.text for of in candidates]) or None,
+        tuple([of.logprob for of in candidates]) or None,
+    )
 
 
 def call_attributes(report: CallReport, omitted: int, options: Options) -> Attributes:
@@ -278,17 +320,31 @@ def _completion_spans(
     index: int,
     options: Options,
     fields: Mapping[int, str],
-) -> Iterator[TokenSpan]:
+) -> Iterable[TokenSpan]:
     tokens = completion.tokens
-    places = iter(_places(completion, _counts(report).get(index)))
-    in_content = count()
-    texts = pieces(tokens) if options.capture_content else [None] * len(tokens)
-    rows = zip(tokens, report.measured.of(tokens), _times(report.call, tokens), texts, strict=True)
-    for at, (token, measures, (start_ns, end_ns), text) in enumerate(rows):
-        is_content = token.channel == "content"
-        place = next(places, None) if is_content else None
-        field = fields.get(next(in_content)) if is_content else None
-        yield TokenSpan(token, measures, at, index, start_ns, end_ns, text, place, field)
+    places = _places(completion, _counts(report).get(index))
+    paths = [fields.get(at) for at in range(len(tokens))] if fields else []
+    times = list(_times(report.call, tokens))
+    columns = (
+        tokens,
+        report.measured.of(tokens),
+        count(),
+        repeat(index),
+        [start_ns for start_ns, _ in times],
+        [end_ns for _, end_ns in times],
+        pieces(tokens) if options.capture_content else repeat(None),
+        _of_content(places, tokens),
+        _of_content(paths, tokens),
+    )
+    return map(_TOKEN_SPAN, zip(*columns, strict=False))  # some columns have no end
+
+
+def _of_content(values: Sequence[T], tokens: Iterable[TokenLogprob]) -> Iterable[T | None]:
+    """What the tokens of the content have, in a column for all of the tokens."""
+    if not values:
+        return repeat(None)
+    known = iter(values)
+    return [next(known, None) if token.channel == "content" else None for token in tokens]
 
 
 def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[int, int]]:

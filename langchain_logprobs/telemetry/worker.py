@@ -3,6 +3,9 @@
 A thread that never pauses costs the stream's thread more than half of its speed (the interpreter
 lock changes hands every 5 ms at the soonest), so the worker rests after every slice. It starts with
 the first job, starts anew after a fork, and is waited for at interpreter exit.
+
+Jobs that go the same way wait for each other, in a lane. The lanes take turns: where one is blocked
+(an exporter that is dead), the others pass it.
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 from weakref import WeakSet
 
@@ -23,6 +26,8 @@ _LOG = logging.getLogger("langchain_logprobs")
 
 REST = 0.001
 """Seconds of rest after every slice."""
+WAIT = 0.01
+"""Seconds between two looks at lanes that are all blocked."""
 TICK = 5.0
 """Seconds between two rounds of the tickers, at the most."""
 EXIT_TIMEOUT = 30.0
@@ -54,34 +59,46 @@ class Job:
 
     Attributes:
         left: How many things it still has to send.
-        slices: Does one slice at a time, and gives how many things that sent.
+        slices: Does one slice at a time, and gives how many things that sent: none if there is no
+            room for them at present.
         lost: Is told how many of its things will never be sent.
         failed: Is told of what went wrong; the rest of the job is then lost.
+        lane: Which other jobs it must not overtake, and may be held up by.
     """
 
     left: int
     slices: Iterator[int]
     lost: Callable[[int], None]
     failed: Callable[[Exception], None]
+    lane: Hashable = None
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Jobs in the order in which they came, and how many things they have still to send."""
+
+    jobs: deque[Job] = field(default_factory=deque)
+    pending: int = 0
 
 
 class Worker:
-    """Runs jobs in the order they came, one slice at a time, and lets the tickers tick."""
+    """Runs jobs, one slice at a time and in turns, and lets the tickers tick."""
 
     def __init__(self) -> None:
         self._tickers: WeakSet[Ticker] = WeakSet()
         self._reset()
 
     def _reset(self) -> None:
-        self._jobs: deque[Job] = deque()
+        self._lanes: dict[Hashable, _Lane] = {}  # whose turn it is stands first
+        self._blocked = 0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._pending = 0
 
     @property
     def pending(self) -> int:
         """Things submitted and neither sent nor given up."""
-        return self._pending
+        with self._changed:
+            return self._count()
 
     def tickers(self) -> tuple[Ticker, ...]:
         """Those that are looked after."""
@@ -96,30 +113,40 @@ class Worker:
             self._changed.notify_all()
 
     def submit(self, job: Job, *, limit: int) -> bool:
-        """Takes a job, unless more than `limit` things would then be waiting.
+        """Takes a job, unless more than `limit` things would then be waiting in its lane.
 
         Returns:
             Whether it was taken; what was not, the caller counts.
         """
         with self._changed:
-            if self._pending + job.left > limit:
+            lane = self._lanes.get(job.lane) or _Lane()
+            if lane.pending + job.left > limit:
                 return False
-            self._jobs.append(job)
-            self._pending += job.left
+            lane.jobs.append(job)
+            lane.pending += job.left
+            self._lanes.setdefault(job.lane, lane)
             self._start()
             self._changed.notify_all()
             return True
 
-    def flush(self, timeout: float) -> bool:
-        """Waits until every job is done, `timeout` seconds at most; whether they are."""
+    def flush(self, timeout: float, *lanes: Hashable) -> bool:
+        """Waits until every job (in these lanes, if any are given) is done; whether they are.
+
+        Args:
+            timeout: Seconds to wait at the most.
+            lanes: Which to wait for.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: not self._jobs, timeout)
+            return self._changed.wait_for(
+                lambda: self._lanes.keys().isdisjoint(lanes) if lanes else not self._lanes, timeout
+            )
 
     def give_up(self) -> int:
         """Drops the jobs that are left; how many things are lost by that."""
         with self._changed:
-            left = [(job, self._take(job, job.left)) for job in self._jobs]
-            self._jobs.clear()
+            jobs = [job for lane in self._lanes.values() for job in lane.jobs]
+            left = [(job, self._take(job, job.left)) for job in jobs]
+            self._lanes.clear()
             self._changed.notify_all()
         for job, count in left:
             job.lost(count)
@@ -135,20 +162,24 @@ class Worker:
     def _run_out(self, until: float) -> bool:
         """Waits for the jobs for as long as they get on, at the longest until then."""
         with self._changed:
-            while self._jobs and self._gets_on(min(EXIT_PATIENCE, until - time.monotonic())):
+            while self._lanes and self._gets_on(min(EXIT_PATIENCE, until - time.monotonic())):
                 pass
-            return not self._jobs
+            return not self._lanes
 
     def _gets_on(self, patience: float) -> bool:
-        left = self._pending
-        return self._changed.wait_for(lambda: not self._jobs or self._pending < left, patience)
+        left = self._count()
+        return self._changed.wait_for(lambda: not self._lanes or self._count() < left, patience)
+
+    def _count(self) -> int:
+        return sum(lane.pending for lane in self._lanes.values())
 
     def _take(self, job: Job, count: int) -> int:
         """Takes things off a job; how many, which is none if it was given up meanwhile."""
         with self._changed:
             taken = min(count, job.left)
             job.left -= taken
-            self._pending -= taken
+            if lane := self._lanes.get(job.lane):
+                lane.pending -= taken
             return taken
 
     def after_fork(self) -> None:
@@ -173,11 +204,7 @@ class Worker:
             if time.monotonic() - ticked >= every:
                 self._tick()
                 ticked = time.monotonic()
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._jobs, max(0.0, ticked + every - time.monotonic())
-                )
-                job = self._jobs[0] if self._jobs else None
+            job = self._next(max(0.0, ticked + every - time.monotonic()))
             if job is not None:
                 self._do_slice(job)
 
@@ -193,6 +220,18 @@ class Worker:
             except Exception:  # noqa: BLE001 - one that raises must not end it for all
                 _LOG.warning("Error while looking for silent calls.", exc_info=True)
 
+    def _next(self, timeout: float) -> Job | None:
+        """The job whose turn it is, if there is one in time."""
+        with self._changed:
+            if self._lanes and self._blocked >= len(self._lanes):
+                self._blocked = 0
+                self._changed.wait(WAIT)
+            if not self._changed.wait_for(lambda: self._lanes, timeout):
+                return None
+            turn = next(iter(self._lanes))
+            lane = self._lanes[turn] = self._lanes.pop(turn)  # the next lane is first now
+            return lane.jobs[0]
+
     def _do_slice(self, job: Job) -> None:
         try:
             sent = next(job.slices, None)
@@ -202,12 +241,21 @@ class Worker:
         if sent is None and (lost := self._take(job, job.left)):
             job.lost(lost)
         with self._changed:
-            if sent is not None:
+            if sent is None:
+                self._end(job)
+            else:
                 self._take(job, sent)
-            elif self._jobs and self._jobs[0] is job:
-                self._jobs.popleft()
             self._changed.notify_all()
-        time.sleep(REST)
+        self._blocked = self._blocked + 1 if sent == 0 else 0
+        if sent:
+            time.sleep(REST)
+
+    def _end(self, job: Job) -> None:
+        lane = self._lanes.get(job.lane)
+        if lane and lane.jobs[0] is job:  # it may have been given up
+            lane.jobs.popleft()
+            if not lane.jobs:
+                del self._lanes[job.lane]
 
 
 SHARED = Worker()

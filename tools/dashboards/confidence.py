@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models import dashboard as models
 from langchain_logprobs.telemetry import names
 from tools.dashboards import tokens
 from tools.dashboards.panels import (
+    ON_THE_RIGHT,
     PLAIN,
     PROMETHEUS,
     SHARE,
@@ -176,15 +177,15 @@ def _where(board: dashboard.Dashboard) -> None:
     board.with_panel(
         lines(
             "Least certain token, least certain call",
-            "Surprisal of the least certain token of a response in nats, by model; and the "
-            "uncertainty of the weakest call of a chain.",
+            "Surprisal of the least certain token of a response in nats, by model; and, on the "
+            "right, the uncertainty of the weakest call of a chain.",
             PLAIN,
             {
                 f"{BY_MODEL}: worst token, median": MODELS.quantile(0.5, names.SURPRISAL_MAX),
                 "chain: weakest call, median": EVERY.quantile(0.5, names.CHAIN_UNCERTAINTY),
                 "chain: weakest call, p95": EVERY.quantile(0.95, names.CHAIN_UNCERTAINTY),
             },
-        )
+        ).override_by_regexp("/^chain/", ON_THE_RIGHT)
     )
 
 

@@ -33,6 +33,12 @@ COLOURS = {
 }
 """Colours of what a legend can say, the same in every panel."""
 
+ON_THE_RIGHT = [
+    models.DynamicConfigValue("unit", SHARE),
+    models.DynamicConfigValue("custom.axisPlacement", "right"),
+]
+"""Of lines that are shares, in a panel that is of something else."""
+
 Queries = dict[str, str]
 """Legend to PromQL."""
 

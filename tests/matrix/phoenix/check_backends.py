@@ -223,7 +223,8 @@ def picture(backend: Backend, address: str, trace_id: str, token: str) -> bytes:
         page.set_default_timeout(120_000)
         page.goto(backend.page(address, trace_id))
         page.get_by_text(token).first.click()
-        page.wait_for_load_state("networkidle")
+        page.get_by_text("langchain_logprobs.token.").first.wait_for()
+        page.wait_for_timeout(1000)  # panels slide in
         shown = page.locator(backend.shown).first.screenshot()
         browser.close()
     return shown

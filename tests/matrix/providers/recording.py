@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -17,13 +18,13 @@ class Recorder(BaseCallbackHandler):
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **told: Any) -> None:
         """Notes it."""
-        del serialized, messages
-        self._start("on_chat_model_start", told)
+        del messages
+        self._start("on_chat_model_start", serialized, told)
 
     def on_llm_start(self, serialized: Any, prompts: Any, **told: Any) -> None:
         """Notes it."""
-        del serialized, prompts
-        self._start("on_llm_start", told)
+        del prompts
+        self._start("on_llm_start", serialized, told)
 
     def on_llm_new_token(self, token: Any, *, chunk: Any = None, **told: Any) -> None:
         """Notes it."""
@@ -40,10 +41,12 @@ class Recorder(BaseCallbackHandler):
         partial = getattr(told.get("response"), "generations", [])
         self._note("on_llm_error", error=type(error).__name__, response=plain(partial))
 
-    def _start(self, event: str, told: dict[str, Any]) -> None:
+    def _start(self, event: str, serialized: Any, told: dict[str, Any]) -> None:
+        made = (serialized or {}).get("kwargs") or {}
         metadata, given = told.get("metadata") or {}, told.get("invocation_params") or {}
         self._note(
             event,
+            serialized={"kwargs": {key: plain(made[key]) for key in _PARAMETERS if made.get(key)}},
             metadata={key: plain(of) for key, of in metadata.items() if key != "lc_versions"},
             invocation_params={key: plain(given[key]) for key in _PARAMETERS if given.get(key)},
         )
@@ -82,7 +85,11 @@ def plain(value: Any) -> Any:
     name = type(value).__name__
     if name in _SHOWN:
         return {"__class__": name} | {key: plain(getattr(value, key, None)) for key in _SHOWN[name]}
+    if isinstance(value, Real):  # llama-cpp-python's are NumPy's
+        return {"__number__": name, "value": float(value)}
     fields = getattr(value, "__dict__", None)
-    if not isinstance(fields, dict):
-        return repr(value)
+    return repr(value) if not isinstance(fields, dict) else _fields(name, fields)
+
+
+def _fields(name: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {"__pydantic__": name} | {key: plain(each) for key, each in fields.items()}

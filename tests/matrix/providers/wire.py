@@ -14,14 +14,15 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 Body = Mapping[str, Any]
 
-SAID: tuple[tuple[str, float, tuple[tuple[str, float], ...]], ...] = (
+Said = tuple[str, float, tuple[tuple[str, float], ...]]
+SAID: tuple[Said, ...] = (
     ("Syd", -0.6, (("Syd", -0.6), ("Can", -1.2), ("Mel", -3.0))),
     ("ney", -0.01, (("ney", -0.01), ("nei", -5.0), ("n", -7.0))),
     (".", -0.2, ((".", -0.2), ("!", -2.0), (",", -4.0))),
@@ -39,6 +40,7 @@ class Answer:
     kind: str = "application/json"
     around: tuple[str, str, str, str] = ("", "", "", "")
     """Before the first, between two, after each, after the last."""
+    status: int = 200
 
 
 def _one(document: Any) -> Answer:
@@ -56,6 +58,13 @@ def _named_events(documents: Iterable[Mapping[str, Any]]) -> Answer:
 
 
 # Chat completions: OpenAI and whoever speaks as it does
+#
+# Whose form is known from more than a description: LiteLLM's pieces, as logged in BerriAI/litellm
+# #4898; OpenRouter's `ChatTokenLogprob`, Hugging Face's `ChatCompletionOutputLogprob` (no bytes),
+# Together's `ChatCompletionChoicesChunk.logprobs: float | None`: types of their own clients; xAI's
+# `LogProbs` message of its SDK; watsonx's, as shown in langchain-ibm's `ChatWatsonx` (no bytes);
+# Fireworks', as logged in fw-ai/benchmark #12; DeepSeek's, with `reasoning_content` beside it,
+# in tests/payloads. Mistral's and NVIDIA's packages drop whatever comes.
 
 
 def _entry(said: tuple[Any, ...], top: int, *, with_bytes: bool) -> dict[str, Any]:
@@ -125,6 +134,26 @@ def chat_without_bytes(body: Body) -> Answer:
     return chat(body, with_bytes=False)
 
 
+def fireworks(body: Body) -> Answer:
+    """Fireworks: more beside each token, and several tokens in a piece."""
+    answer = chat(body)
+    documents = list(answer.documents)
+    for entry in (of for document in documents for of in _entries(document)):
+        entry |= {"sampling_logprob": entry["logprob"], "token_id": 7, "text_offset": 0}
+    if not body.get("stream") or body.get("logprobs") is not True:
+        return replace(answer, documents=documents)
+    head, first, second, *rest = documents
+    piece, other = first["choices"][0], second["choices"][0]
+    piece["delta"]["content"] += other["delta"]["content"]
+    piece["logprobs"]["content"] += other["logprobs"]["content"]
+    return replace(answer, documents=[head, first, *rest])
+
+
+def _entries(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for choice in document["choices"]:
+        yield from (choice.get("logprobs") or {}).get("content") or ()
+
+
 def together(body: Body) -> Answer:
     """Together: `logprobs` is a number; lists in an answer, a bare number in a stream."""
     top = body.get("logprobs") or 0
@@ -178,20 +207,24 @@ def completions(body: Body) -> Answer:
 # OpenAI's Responses API
 
 
+# As recorded by pydantic-ai in April 2026, both whole and streamed:
+# tests/models/cassettes/test_openai/test_openai_instructions_with_responses_logprobs*.yaml there.
+
+
 def responses(body: Body) -> Answer:
-    """OpenAI's Responses API: logprobs where `include` names them; no bytes in the pieces."""
+    """OpenAI's Responses API: logprobs where `include` names them."""
     asked = "message.output_text.logprobs" in (body.get("include") or ())
     top = body.get("top_logprobs") or 0
     tokens = _contents(top, with_bytes=True) if asked else []
     if not body.get("stream"):
         return _one(_response(body, tokens, done=True))
-    pieces = _contents(top, with_bytes=False) if asked else []
     place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
     deltas = [
         {
             "type": "response.output_text.delta",
             "delta": text,
-            "logprobs": pieces[index : index + 1],
+            "logprobs": tokens[index : index + 1],
+            "obfuscation": "gXy977j6nL2j2",
             **place,
         }
         for index, (text, _, _) in enumerate(SAID)
@@ -200,7 +233,7 @@ def responses(body: Body) -> Answer:
         [
             {"type": "response.created", "response": _response(body, tokens, done=False)},
             *deltas,
-            {"type": "response.output_text.done", "text": TEXT, "logprobs": pieces, **place},
+            {"type": "response.output_text.done", "text": TEXT, "logprobs": tokens, **place},
             {"type": "response.completed", "response": _response(body, tokens, done=True)},
         ]
     )
@@ -255,6 +288,13 @@ def ollama(body: Body) -> Answer:
 
 
 # Gemini: the Gemini API and Vertex AI
+#
+# The form of whole answers is that of Vertex AI's real ones, as pydantic-ai recorded them in
+# February 2026 (tests/models/cassettes/test_google/test_google_vertex_logprobs.yaml there). Streams
+# that ask are answered with an error: found with five models on Vertex AI in January 2026
+# (vercel/ai #11989), and documented by pydantic-ai ("only supported for non-streaming requests")
+# and Portkey (gateway #897). The Gemini API itself has them for few models: "Logprobs is not
+# enabled for models/gemini-2.5-flash" is what python-genai's own tests expect of it.
 
 
 def gemini(body: Body) -> Answer:
@@ -264,12 +304,30 @@ def gemini(body: Body) -> Answer:
 
 def gemini_stream(body: Body) -> Answer:
     """Gemini's `streamGenerateContent?alt=sse`."""
+    return _gemini_refusal(body) or gemini_stream_with_logprobs(body)
+
+
+def gemini_stream_with_logprobs(body: Body) -> Answer:
+    """The same, should Google come to send them."""
     return _events(_gemini_parts(body), end="")
 
 
 def gemini_list(body: Body) -> Answer:
     """Gemini's `streamGenerateContent`: one array."""
+    return _gemini_refusal(body) or gemini_list_with_logprobs(body)
+
+
+def gemini_list_with_logprobs(body: Body) -> Answer:
+    """The same, should Google come to send them."""
     return Answer(_gemini_parts(body), "application/json", ("[", ",", "", "]"))
+
+
+def _gemini_refusal(body: Body) -> Answer | None:
+    if not (body.get("generationConfig") or {}).get("responseLogprobs"):
+        return None
+    message = "Unable to submit request because response_logprobs is not supported in streams."
+    error = {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}
+    return Answer([{"error": error}], status=400)
 
 
 def _gemini_parts(body: Body) -> list[dict[str, Any]]:
@@ -285,6 +343,7 @@ def _gemini_part(body: Body, place: slice, text: str, *, done: bool) -> dict[str
     candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0}
     if done:
         candidate["finishReason"] = "STOP"
+        candidate["avgLogprobs"] = sum(logprob for _, logprob, _ in SAID) / len(SAID)
     if config.get("responseLogprobs"):
         candidate["logprobsResult"] = _gemini_logprobs(place, config.get("logprobs") or 0)
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 3, "totalTokenCount": 6}
@@ -298,7 +357,7 @@ def _gemini_logprobs(place: slice, top: int) -> dict[str, Any]:
     said = SAID[place]
     chosen = [alternative(text, logprob) for text, logprob, _ in said]
     tops = [{"candidates": [alternative(*of) for of in others[:top]]} for _, _, others in said]
-    return {"chosenCandidates": chosen, "topCandidates": tops if top else []}
+    return {"chosenCandidates": chosen} | ({"topCandidates": tops} if top else {})
 
 
 # watsonx
@@ -366,7 +425,7 @@ def serving(routes: Iterable[Route], *, tls: bool = False) -> Iterator[Server]:
                 self.send_error(404)
                 return
             answer = make(body)
-            self.send_response(200)
+            self.send_response(answer.status)
             self.send_header("content-type", answer.kind)
             self.end_headers()
             for part in _parts(answer):
