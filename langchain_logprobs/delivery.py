@@ -180,8 +180,12 @@ class Delivery:
         if isinstance(processed, TreeReport):
             self.trees.append(processed)
             self._write(processed)
+        self.tree_finished(tree.root_run_id, tree.ended_ns)
+
+    def tree_finished(self, root_run_id: UUID, ended_ns: int) -> None:
+        """Tells the watchers that a root run is done with."""
         for watcher in self._watchers:
-            self.guard("sink", watcher.tree_finished, tree.root_run_id, tree.ended_ns)
+            self.guard("sink", watcher.tree_finished, root_run_id, ended_ns)
 
     def flush(self, timeout: float) -> bool:
         """Has every sink that can flush do so, in `timeout` seconds together; whether all did."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, NoReturn, Self, Unpack
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -12,7 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
-from langchain_logprobs.core.finish import event_tokens, finish
+from langchain_logprobs.core.finish import event_tokens, finish_guarded
 from langchain_logprobs.core.model import Outcome, RunKind, TokenLogprob
 from langchain_logprobs.core.report import (
     CallReport,
@@ -23,7 +23,7 @@ from langchain_logprobs.core.report import (
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
-from langchain_logprobs.core.start import open_call, run_kind, run_name
+from langchain_logprobs.core.start import open_call, parent_of, run_kind, run_name, run_uuid
 from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.losses import losses
@@ -148,6 +148,15 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         """Whether nothing is under way: no run is held in memory."""
         return not len(self._capture)
 
+    def __copy__(self) -> Self:
+        return self  # what holds it may be copied, such as a model: it hears of both
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A handler belongs to its process: make one where it is to listen.")
+
     def _repr_html_(self) -> str:
         """The reports it keeps, one a row: what a notebook shows."""
         from langchain_logprobs.core.html import calls_html  # noqa: PLC0415 - only notebooks need it
@@ -199,7 +208,11 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         **kwargs: Any,  # noqa: ARG002 - not even deleted: this is run for every token
     ) -> None:
         """Notes what it is handed, by reference; reads nothing and decides nothing."""
-        events = self._events.get(run_id.int)
+        try:
+            events = self._events.get(run_id.int)
+        except AttributeError:  # an application may give its run a string for an id
+            run_id = run_uuid(run_id)
+            events = self._events.get(run_id.int)
         if events is None:  # late, the call was reported already; or nobody wants its tokens
             return
         event = (self._clock(), token, chunk, log_probs if logprobs is None else logprobs)
@@ -208,8 +221,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         else:
             self._guard(self._pass_over, run_id, event)
         if self._on_token is not None:
-            for read in event_tokens(event, self._shapes):
-                self._delivery.guard("on_token", self._on_token, read, run_id)
+            self._guard(self._tell_tokens, self._on_token, run_id, event)
 
     def on_chat_model_start(
         self, serialized: dict[str, Any], messages: object, *, run_id: UUID, **kwargs: Any
@@ -301,26 +313,41 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             SHARED.look_after(self)
             flush_at_exit()
             self._is_looked_after = True
+        run_id = run_uuid(run_id)
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         call.lost = losses(told)
         self._keep(self._reports(self._capture.start_call(call), "abandoned"))
         self._delivery.call_started(run_id, call.inside)
         if self._on_token is not None or self._delivery.wants(run_id):
             self._capture.listen(run_id)
+        else:
+            call.wanted = False
+        if self._capture.call(run_id) is None:  # another thread has just ended the run around it
+            self._delivery.call_finished(run_id)
 
     def _pass_over(self, run_id: UUID, event: Event) -> None:
         call = self._capture.call(run_id)
         if call is not None:
             call.overflow += len(event_tokens(event, self._shapes))
 
+    def _tell_tokens(
+        self, told: Callable[[TokenLogprob, UUID], object], run_id: UUID, event: Event
+    ) -> None:
+        for read in event_tokens(event, self._shapes):
+            self._delivery.guard("on_token", told, read, run_id)
+
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
-        call = self._capture.end_call(run_id)
+        call = self._capture.end_call(run_uuid(run_id))
         if call is not None:
             self._keep(self._reports([call], outcome_of(error), error, response))
 
     def _keep(self, reports: Iterable[CallReport]) -> None:
+        """Has their tree know of reports."""
         for report in reports:
-            self._capture.add_report(report)
+            call = report.call
+            if not self._capture.add_report(report) and call.root_name is not None:
+                # Another thread has ended the tree meanwhile; its span would never end.
+                self._delivery.tree_finished(call.root_run_id, call.ended_ns)
 
     def _start_run(
         self,
@@ -329,14 +356,14 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         run_id: UUID,
         told: Mapping[str, Any],
     ) -> None:
-        parent, name = told.get("parent_run_id"), run_name(serialized or {}, told)
-        kind = run_kind(told_as, told)
+        run_id, parent = run_uuid(run_id), parent_of(told)
+        name, kind = run_name(serialized or {}, told), run_kind(told_as, told)
         self._capture.start_run(run_id, parent, name, self._clock(), kind)
         self._delivery.run_started(run_id)
 
     def _end_run(self, run_id: UUID, error: BaseException | None) -> None:
         outcome, kind = outcome_of(error), error_kind(error)
-        ended = self._capture.end_run(run_id, outcome, kind, self._clock())
+        ended = self._capture.end_run(run_uuid(run_id), outcome, kind, self._clock())
         # A chain's stream that is left early ends well, and tells the model's run only afterwards.
         self._close(ended, "cancelled" if error is None else outcome, error)
 
@@ -377,8 +404,9 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         error: BaseException | None,
         response: Any,
     ) -> CallReport:
-        finished, unavailable = finish(
+        finished, unavailable = finish_guarded(
             call,
+            self._delivery.guard,
             outcome=outcome,
             ended_ns=self._clock(),
             error=error_kind(error),

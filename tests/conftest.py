@@ -21,6 +21,8 @@ from langchain_logprobs.local import LocalModel, local_model
 from langchain_logprobs.patches import openai_responses
 from langchain_logprobs.testing import FixedIds
 
+pytest.register_assert_rewrite("cells")  # what it compares is shown when it differs
+
 # A deadline measures how busy the machine is.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")

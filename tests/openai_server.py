@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from typing import Any
 
 RECORD = ('{"', "city", '":"', "Oslo", '"}')
@@ -125,8 +126,9 @@ def _answer(path: str, asked: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
 
 def _texts(asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     prompts = asked["prompt"] if isinstance(asked["prompt"], list) else [asked["prompt"]]
-    for index, prompt in enumerate(prompts):
-        said = words({"prompt": prompt})
+    choices = product(prompts, range(asked.get("n") or 1))
+    for index, (prompt, choice) in enumerate(choices):
+        said = words({"prompt": prompt}, choice)
         yield {
             "index": index,
             "text": "".join(said),
@@ -186,12 +188,13 @@ def _deltas(asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _text_events(asked: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     made = {**_MADE, "model": asked["model"], "object": "text_completion"}
-    said = words(asked)
-    for at, text in enumerate(said):
+    length = len(words(asked))
+    for at, index in product(range(length), range(asked.get("n") or 1)):
+        text = words(asked, index)[at]
         choice = {
-            "index": 0,
+            "index": index,
             "text": text,
-            "finish_reason": "stop" if at + 1 == len(said) else None,
+            "finish_reason": "stop" if at + 1 == length else None,
             "logprobs": _legacy((text,), at) if asked.get("logprobs") else None,
         }
         yield {**made, "choices": [choice]}

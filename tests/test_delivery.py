@@ -445,6 +445,7 @@ def a_delivery(**given: Any) -> Delivery:
         ("provider_omits_stream_logprobs", "disable_streaming=True"),
         ("unreadable", "shapes="),
         ("choices_interleaved", "n=1"),
+        ("incomplete", "cache=False"),
     ],
 )
 def test_who_asked_and_got_nothing_is_told_the_way_out_once_a_model(

@@ -25,10 +25,11 @@ from langchain_openai import OpenAI
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core.capture import Event, OpenCall
+from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.finish import Finished, asks_for_logprobs, event_tokens, finish
 from langchain_logprobs.core.model import Candidate, Channel, Completion, TokenLogprob
 from langchain_logprobs.core.report import Unavailable, call_report
-from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
+from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer, token
 
 RUN = UUID(int=7)
 PLACES = ("generation_info", "kwargs", "response_metadata")
@@ -68,7 +69,7 @@ def payload(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
     for of in tokens:
         key = keys.get(of.channel, of.channel)
         top = [{"token": c.text, "logprob": c.logprob} for c in of.candidates]
-        entry = {"token": of.text, "logprob": of.logprob, "bytes": list(of.text.encode())}
+        entry = {"token": of.text, "logprob": of.logprob, "bytes": list(identity(of))}
         lists[key] = [*(lists.get(key) or []), {**entry, "top_logprobs": top}]
     return lists
 
@@ -499,6 +500,13 @@ def a_tool_call(**info: Any) -> LLMResult:
     return LLMResult(generations=[[ChatGeneration(message=message, generation_info=info)]])
 
 
+def cached(text: str, *known: TokenLogprob, version: str = "v1") -> LLMResult:
+    """An answer as LangChain's v3 protocol leaves it: with the logprobs of its last chunk."""
+    metadata = {"output_version": version, "logprobs": payload(known)}
+    message = AIMessage([{"type": "text", "text": text}], response_metadata=metadata)
+    return LLMResult(generations=[[ChatGeneration(message=message)]])
+
+
 RESPONSES_API = LLMResult(
     generations=[[ChatGeneration(message=AIMessage("a", response_metadata={"object": "response"}))]]
 )
@@ -558,6 +566,13 @@ REASONS: list[tuple[Unavailable | None, OpenCall, Any, Mapping[str, Any]]] = [
         ended([said("a")]),
         {},
     ),
+    ("incomplete", open_call(), cached("abc", said("c")), {}),
+    ("incomplete", open_call(), cached("abc", said("b"), said("c")), {}),
+    ("incomplete", open_call(), cached("a😀", token(b"\x98\x80")), {}),
+    (None, open_call(), cached("abc", said("ab"), said("c")), {}),
+    (None, open_call(), cached("abc", said("a"), said("b")), {}),  # an end that has no tokens
+    (None, open_call(), cached("abc", said("c"), version="v0"), {}),
+    (None, open_call(heard(1, [said("c")])), cached("abc", said("c")), {}),
     (None, open_call(heard(1, [said("a")]), parameters={"n": 1}), None, {}),
     (None, open_call(heard(1, [said("a")]), parameters={"n": None}), None, {}),
     ("no_numbers", open_call(), ended([said("a", None)]), {}),

@@ -6,22 +6,33 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Observed
+from cells import Said, assert_seen
+from conftest import Observed, until
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.caches import InMemoryCache
-from langchain_core.runnables import Runnable
+from langchain_core.messages import HumanMessage
+from langchain_core.outputs import LLMResult
 from langchain_openai import ChatOpenAI, OpenAI
+from langgraph.graph import END, START, MessagesState, StateGraph
 from openai import APIConnectionError
 from openai_server import RECORD, Served, logprob, serving
 from pydantic import BaseModel
 
-from langchain_logprobs import CallReport, LogprobsCallbackHandler, with_logprobs
+from langchain_logprobs import Candidate, LogprobsCallbackHandler, TokenLogprob, with_logprobs
+from langchain_logprobs.core.model import Channel
 
-pytestmark = pytest.mark.anyio
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore:.*in beta"),
+    pytest.mark.filterwarnings("ignore:The v3 streaming protocol"),
+]
 
-SAID = ["Norway", ":", " a0", " b"]
-WAYS = ["invoke", "ainvoke", "stream", "astream"]
+NORWAY = ("Norway", ":", " a0", " b")
+OTHER = ("Norway", ":", " a1", " b")
+STREAMS = ["stream", "astream"]
+WAYS = ["invoke", "ainvoke", *STREAMS]
+V3 = ["v3", "async v3"]
 
 
 @pytest.fixture(scope="module")
@@ -42,37 +53,76 @@ def chat(served: Served, model: str = "says", **arguments: Any) -> ChatOpenAI:
     return with_logprobs(of, top_logprobs=2)
 
 
-async def call(way: str, runnable: Runnable[Any, Any], given: Any, **config: Any) -> None:
+def legacy(served: Served, **arguments: Any) -> OpenAI:
+    of = OpenAI(model="says", base_url=served.base_url, api_key="none", max_retries=0, **arguments)
+    return with_logprobs(of, top_logprobs=2)
+
+
+async def call(way: str, runnable: Any, given: Any, handler: LogprobsCallbackHandler) -> None:
+    config = {"callbacks": [handler]}
     match way:
         case "invoke":
             runnable.invoke(given, config)
         case "ainvoke":
             await runnable.ainvoke(given, config)
         case "stream":
-            list(runnable.stream(given, config))
-        case _:
+            assert list(runnable.stream(given, config))
+        case "astream":
             assert [of async for of in runnable.astream(given, config)]
+        case "v3":
+            assert list(runnable.stream_events(given, config, version="v3"))
+        case _:
+            events = await runnable.astream_events(given, config, version="v3")
+            assert [of async for of in events]
+            await until(handler.is_idle)
 
 
-def only(handler: LogprobsCallbackHandler) -> CallReport:
-    handler.flush()
-    assert handler.is_idle()
-    (report,) = handler.reports
-    return report
+def spoken(
+    words: tuple[str, ...], channel: Channel = "content", *, raw: bool = True
+) -> tuple[TokenLogprob, ...]:
+    """The tokens of an answer, as the server sends them."""
+
+    def candidate(text: str, its: float) -> Candidate:
+        return Candidate(text, its, text.encode() if raw else None)
+
+    return tuple(
+        TokenLogprob(
+            text,
+            logprob(at),
+            text.encode() if raw else None,
+            (candidate(text, logprob(at)), candidate("?", -3.0)),
+            channel,
+        )
+        for at, text in enumerate(words)
+    )
 
 
-def texts(report: CallReport) -> list[str]:
-    return [of.text for of in report.tokens]
+def says(*answers: tuple[str, ...], raw: bool = True, **others: Any) -> Said:
+    return Said(
+        **{
+            "model": "says",
+            "tokens": tuple(spoken(of, raw=raw) for of in answers),
+            "texts": tuple(map("".join, answers)),
+            **others,
+        }
+    )
 
 
-def assert_right(report: CallReport, said: list[str]) -> None:
-    assert texts(report) == said
-    assert [of.logprob for of in report.tokens] == [logprob(at) for at in range(len(said))]
-    assert (report.call.outcome, report.unavailable, report.text) == ("ok", None, "".join(said))
-    assert report.confidence.with_candidates == len(said)
+def came(way: str) -> str:
+    """Where the tokens come from, if nothing is set about streaming."""
+    return "end" if way in ("invoke", "ainvoke") else "stream"
 
 
-@pytest.mark.parametrize("way", WAYS)
+CALLED = Said(
+    model="says",
+    source=None,
+    unavailable="provider_omits_tool_logprobs",
+    tool_calls=(("City", {"city": "Oslo"}),),
+    finish_reason="tool_calls",
+)
+
+
+@pytest.mark.parametrize("way", [*WAYS, *V3])
 @pytest.mark.parametrize(
     "arguments", [{}, {"disable_streaming": True}, {"streaming": False}, {"streaming": True}]
 )
@@ -83,79 +133,150 @@ async def test_however_streaming_is_set_the_report_is_the_same(
     way: str,
     arguments: dict[str, Any],
 ) -> None:
-    await call(way, chat(served, **arguments), "Norway", callbacks=[handler])
+    await call(way, chat(served, **arguments), "Norway", handler)
 
-    report = only(handler)
-    assert_right(report, SAID)
-    assert observed.tree() == [["chat says", *[["token"]] * 4]]
-    assert observed.total("langchain_logprobs.tokens") == 4
-    # With streaming=False no token callback is fired, not even by stream().
-    streams = way.endswith("stream") and arguments in ({}, {"streaming": True})
-    streams = streams or arguments == {"streaming": True}
-    assert report.call.source == ("stream" if streams else "end")
+    source = came(way)
+    if arguments == {"streaming": True}:
+        source = "stream"
+    elif arguments and way not in V3:  # with streaming=False not even stream() does
+        source = "end"
+    assert_seen(observed, handler, [says(NORWAY, source=source)])
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_legacy_completions_are_text_completions(
+@pytest.mark.parametrize("way", [*WAYS, *V3])
+@pytest.mark.parametrize("arguments", [{}, {"streaming": True}])
+async def test_content_in_blocks_is_the_same_answer(
+    served: Served,
+    observed: Observed,
+    handler: LogprobsCallbackHandler,
+    way: str,
+    arguments: dict[str, Any],
+) -> None:
+    model = chat(served, output_version="v1", **arguments)
+
+    await call(way, model, "Norway", handler)
+
+    assert_seen(observed, handler, [says(NORWAY, source="stream" if arguments else came(way))])
+
+
+@pytest.mark.parametrize("way", [*WAYS, *V3])
+async def test_streaming_disabled_for_tools_streams_all_else(
     served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
-    model = with_logprobs(
-        OpenAI(model="says", base_url=served.base_url, api_key="none", max_retries=0), 2
-    )
+    model = chat(served, disable_streaming="tool_calling")
 
-    await call(way, model, "Norway", callbacks=[handler])
+    await call(way, model, "Norway", handler)
+    await call(way, model.bind_tools([City]), "Norway", handler)
 
-    report = only(handler)
-    assert_right(report, [*SAID])
-    assert report.call.operation == "text_completion"
-    assert observed.tree() == [["text_completion says", *[["token"]] * 4]]
-
-
-async def test_several_answers_are_told_apart_when_invoked(
-    served: Served, observed: Observed, handler: LogprobsCallbackHandler
-) -> None:
-    await call("invoke", chat(served, n=2), "Norway", callbacks=[handler])
-
-    report = only(handler)
-    assert_right(report, SAID)
-    assert [of.text for of in report.call.completions] == ["Norway: a0 b", "Norway: a1 b"]
-    assert [of.completion for of in report.sequences] == [0, 1]
-    tokens = observed.spans("token")
-    completions = [(of.attributes or {})["langchain_logprobs.token.completion"] for of in tokens]
-    assert sorted(completions) == [0] * 4 + [1] * 4
-
-
-async def test_several_answers_streamed_as_one_have_no_confidence(
-    served: Served, handler: LogprobsCallbackHandler
-) -> None:
-    await call("stream", chat(served, n=2), "Norway", callbacks=[handler])
-
-    report = only(handler)
-    assert report.unavailable == "choices_interleaved"
-    assert report.confidence.confidence is None
+    assert_seen(observed, handler, [says(NORWAY, source=came(way)), CALLED])
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_refusal_has_its_own_channel_and_no_headline(
-    served: Served, handler: LogprobsCallbackHandler, way: str
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_legacy_completions_are_text_completions(
+    served: Served,
+    observed: Observed,
+    handler: LogprobsCallbackHandler,
+    way: str,
+    *,
+    streaming: bool,
 ) -> None:
-    await call(way, chat(served, "refuses"), "Norway", callbacks=[handler])
+    await call(way, legacy(served, streaming=streaming), "Norway", handler)
 
-    report = only(handler)
-    assert report.unavailable == "refusal"
-    assert report.confidence.confidence is None
-    (sequence,) = report.sequences
+    source = "stream" if streaming else came(way)
+    said = says(NORWAY, source=source, operation="text_completion", raw=False)
+    assert_seen(observed, handler, [said])
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("arguments", [{"n": 2}, {"n": 2, "best_of": 4}, {"best_of": 3}])
+async def test_several_legacy_completions_are_told_apart(
+    served: Served,
+    observed: Observed,
+    handler: LogprobsCallbackHandler,
+    arguments: dict[str, int],
+    way: str,
+) -> None:
+    await call(way, legacy(served, **arguments), "Norway", handler)
+
+    answers = [NORWAY, OTHER] if "n" in arguments else [NORWAY]
+    said = says(*answers, operation="text_completion", raw=False)
+    assert_seen(observed, handler, [said])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_several_prompts_of_legacy_completions_are_calls_of_their_own(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, *, asynchronous: bool
+) -> None:
+    model, prompts = legacy(served, n=2), ["Norway", "Peru"]
+
+    made: LLMResult
+    if asynchronous:
+        made = await model.agenerate(prompts, callbacks=[handler])
+    else:
+        made = model.generate(prompts, callbacks=[handler])
+
+    assert [len(of) for of in made.generations] == [2, 2]
+    peru = (("Peru", ":", " a0", " b"), ("Peru", ":", " a1", " b"))
+    how: dict[str, Any] = {"operation": "text_completion", "raw": False}
+    assert_seen(observed, handler, [says(NORWAY, OTHER, **how), says(*peru, **how)])
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_several_answers_are_told_apart_when_invoked(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    await call(way, chat(served, n=2), "Norway", handler)
+
+    assert_seen(observed, handler, [says(NORWAY, OTHER)])
+    (report,) = handler.reports
+    assert [of.completion for of in report.sequences] == [0, 1]
+
+
+def interleaved(**others: Any) -> Said:
+    words = [of for both in zip(NORWAY, OTHER, strict=True) for of in both]
+    one, two = spoken(NORWAY), spoken(OTHER)
+    tokens = tuple(of for both in zip(one, two, strict=True) for of in both)
+    said = {"source": "stream", "unavailable": "choices_interleaved", "finish_reason": None}
+    return Said(model="says", tokens=(tokens,), texts=("".join(words),), **{**said, **others})
+
+
+@pytest.mark.parametrize("way", [*STREAMS, *V3])
+async def test_several_answers_streamed_as_one_have_no_confidence(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    await call(way, chat(served, n=2), "Norway", handler)
+
+    # LangChain merges the reasons too.
+    reason = "stop" if way in V3 else "stopstop"
+    assert_seen(observed, handler, [interleaved(finish_reason=reason)])
+
+
+@pytest.mark.parametrize("way", [*WAYS, *V3])
+async def test_a_refusal_has_its_own_channel_and_no_headline(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    await call(way, chat(served, "refuses"), "Norway", handler)
+
+    refusal = Said(
+        model="refuses",
+        tokens=(spoken(NORWAY, "refusal"),),
+        source=came(way),
+        unavailable="refusal",
+    )
+    assert_seen(observed, handler, [refusal])
+    (sequence,) = handler.reports[0].sequences
     assert (sequence.channel, sequence.confidence.count) == ("refusal", 4)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, *V3])
 async def test_a_provider_that_sends_none_is_said_to(
-    served: Served, handler: LogprobsCallbackHandler, way: str
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
-    await call(way, chat(served, "silent"), "Norway", callbacks=[handler])
+    await call(way, chat(served, "silent"), "Norway", handler)
 
-    report = only(handler)
-    assert (report.unavailable, report.text) == ("not_sent", "Norway: a0 b")
+    none = Said(model="silent", texts=("".join(NORWAY),), source=None, unavailable="not_sent")
+    assert_seen(observed, handler, [none])
 
 
 class City(BaseModel):
@@ -165,101 +286,202 @@ class City(BaseModel):
 
 
 # langchain-openai's own, and there without us too.
-@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+PARSED = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+
+
+@PARSED
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("include_raw", [False, True])
 @pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
 async def test_structured_output_is_captured_in_every_method(
-    served: Served, handler: LogprobsCallbackHandler, method: Any, way: str
+    served: Served,
+    observed: Observed,
+    handler: LogprobsCallbackHandler,
+    method: Any,
+    way: str,
+    *,
+    include_raw: bool,
 ) -> None:
-    model = chat(served).with_structured_output(City, method=method)
+    model = chat(served).with_structured_output(City, method=method, include_raw=include_raw)
 
-    await call(way, model, "Norway in JSON", callbacks=[handler])
+    await call(way, model, "Norway in JSON", handler)
 
-    report = only(handler)
-    if method == "function_calling":
-        assert report.unavailable == "provider_omits_tool_logprobs"
-        assert report.call.completions[0].tool_calls == (("City", {"city": "Oslo"}),)
-    else:
-        assert_right(report, list(RECORD))
+    said = CALLED if method == "function_calling" else says(RECORD, source=came(way))
+    assert_seen(observed, handler, [said], roots=[("RunnableSequence", 1)])
+    fields = {of.path: of.value for of in handler.reports[0].fields.leaves}
+    assert fields == ({} if method == "function_calling" else {"$.city": "Oslo"})
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [*WAYS, *V3])
 async def test_bound_tools_do_not_hide_what_is_said(
-    served: Served, handler: LogprobsCallbackHandler, way: str
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
-    await call(way, chat(served).bind_tools([City]), "Norway", callbacks=[handler])
+    await call(way, chat(served).bind_tools([City]), "Norway", handler)
 
-    assert only(handler).unavailable == "provider_omits_tool_logprobs"
+    assert_seen(observed, handler, [CALLED])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@PARSED
+@pytest.mark.parametrize("way", [*WAYS, *V3])
 @pytest.mark.parametrize("strategy", [ToolStrategy, ProviderStrategy])
 async def test_an_agent_with_a_response_format_is_captured(
-    served: Served, handler: LogprobsCallbackHandler, strategy: Any, way: str
+    served: Served,
+    observed: Observed,
+    handler: LogprobsCallbackHandler,
+    strategy: Any,
+    way: str,
 ) -> None:
-    agent = create_agent(chat(served), [], response_format=strategy(City))
+    agent = create_agent(chat(served), [], response_format=strategy(City), name="agent")
 
-    await call(way, agent, {"messages": [("user", "Norway")]}, callbacks=[handler])
+    await call(way, agent, {"messages": [HumanMessage("Norway")]}, handler)
 
-    report = only(handler)
-    if strategy is ToolStrategy:
-        assert report.unavailable == "provider_omits_tool_logprobs"
-    else:
-        assert_right(report, list(RECORD))
+    source = "stream" if way in V3 else "end"
+    said = CALLED if strategy is ToolStrategy else says(RECORD, source=source)
+    assert_seen(observed, handler, [said], roots=[("agent", 1)])
 
 
+@PARSED
+@pytest.mark.parametrize("way", [*WAYS, *V3])
+async def test_an_agent_that_uses_a_tool_is_captured(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    def City(city: str) -> str:  # noqa: N802 - the name that the server calls
+        """Says where a city is."""
+        return f"{city} is in Norway"
+
+    agent = create_agent(chat(served), [City], name="agent")
+
+    await call(way, agent, {"messages": [HumanMessage("Norway")]}, handler)
+
+    answer = says(NORWAY, source="stream" if way in V3 else "end")
+    assert_seen(observed, handler, [CALLED, answer], roots=[("agent", 2)])
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_what_comes_from_a_cache_is_reported_as_it_was_stored(
-    served: Served, handler: LogprobsCallbackHandler
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
     asked = len(served.requests)
     model = chat(served, cache=InMemoryCache())
 
-    for _ in range(3):
-        model.invoke("Norway", {"callbacks": [handler]})
+    model.invoke("Norway", {"callbacks": [handler]})
+    await call(way, model, "Norway", handler)
+
+    is_streamed = way in STREAMS  # streams ask no cache
+    assert len(served.requests) == asked + 1 + is_streamed
+    assert_seen(observed, handler, [says(NORWAY), says(NORWAY, source=came(way))])
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_what_a_streaming_model_stored_in_a_cache_is_whole(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    model = chat(served, cache=InMemoryCache(), streaming=True)
+
+    for _ in range(2):
+        await call(way, model, "Norway", handler)
+
+    assert_seen(observed, handler, [says(NORWAY, source="stream"), says(NORWAY)])
+
+
+async def test_of_a_legacy_completion_from_a_cache_langchain_tells_nothing(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler
+) -> None:
+    model = legacy(served, cache=InMemoryCache())
+
+    for way in ("invoke", "invoke", "ainvoke"):
+        await call(way, model, "Norway", handler)
+
+    assert_seen(observed, handler, [says(NORWAY, operation="text_completion", raw=False)])
+
+
+def a_graph(model: ChatOpenAI) -> Any:
+    def ask(state: MessagesState) -> Any:
+        return {"messages": model.invoke(state["messages"])}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    return graph.compile()
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_what_v3_stored_in_a_cache_is_not_passed_off_as_the_whole(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    asked = len(served.requests)
+    graph = a_graph(chat(served, cache=InMemoryCache()))
+    given = {"messages": [HumanMessage("Norway")]}
+
+    await call("v3", graph, given, handler)
+    await call(way, graph, given, handler)
 
     assert len(served.requests) == asked + 1
-    assert len(handler.reports) == 3
-    for report in handler.reports:
-        assert_right(report, SAID)
+    rest = says(NORWAY, tokens=(spoken(NORWAY)[-1:],), unavailable="incomplete")
+    whole = says(NORWAY, source="stream")
+    assert_seen(observed, handler, [whole, rest], roots=[("LangGraph", 1)] * 2)
 
 
-@pytest.mark.filterwarnings("ignore:.*is in beta")
-async def test_what_v3_stored_in_a_cache_is_not_passed_off_as_the_whole(
-    served: Served, handler: LogprobsCallbackHandler
+@pytest.mark.parametrize("way", V3)
+async def test_v3_on_a_model_stores_nothing_in_a_cache(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
     model = chat(served, cache=InMemoryCache())
-    list(model.stream_events("Norway", {"callbacks": [handler]}, version="v3"))
 
-    model.invoke("Norway", {"callbacks": [handler]})
+    await call(way, model, "Norway", handler)
+    await call("invoke", model, "Norway", handler)
 
-    whole, again = handler.reports
-    assert_right(whole, SAID)
-    assert texts(again) in ([], SAID)
+    assert_seen(observed, handler, [says(NORWAY, source="stream"), says(NORWAY)])
 
 
+FAILED = Said(
+    model="fails",
+    source=None,
+    outcome="error",
+    unavailable="no_answer",
+    finish_reason=None,
+)
+
+
+def roots_of_fallback(way: str, attempts: int) -> list[tuple[str, int]]:
+    """The root runs: not streamed, LangChain makes a fallback's models no children of its run."""
+    if way in STREAMS:
+        return [("RunnableWithFallbacks", 2)]
+    return [("ChatOpenAI", attempts)]
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_retries_and_fallbacks_are_calls_of_their_own(
-    served: Served, handler: LogprobsCallbackHandler
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
-    fallen = (
-        chat(served, "fails")
-        .with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
-        .with_fallbacks([chat(served)])
-    )
+    failing = chat(served, "fails")
+    retried = failing.with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
 
-    await fallen.ainvoke("Norway", {"callbacks": [handler]})
+    await call(way, retried.with_fallbacks([chat(served)]), "Norway", handler)
 
     outcomes = [(of.call.model, of.call.outcome) for of in handler.reports]
-    assert outcomes == [("fails", "error"), ("fails", "error"), ("says", "ok")]
-    assert_right(handler.reports[-1], SAID)
-    assert handler.is_idle()
+    attempts = 1 if way in STREAMS else 2  # LangChain retries no stream
+    assert outcomes == [*[("fails", "error")] * attempts, ("says", "ok")]
+    failed = FAILED.but(error=handler.reports[0].call.error)
+    expected = [*[failed] * attempts, says(NORWAY, source=came(way))]
+    assert_seen(observed, handler, expected, roots=roots_of_fallback(way, attempts))
 
 
-@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("way", [*STREAMS, *V3])
 async def test_a_provider_that_goes_away_half_way_leaves_what_arrived(
-    served: Served, handler: LogprobsCallbackHandler, way: str
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
     with pytest.raises(APIConnectionError):
-        await call(way, chat(served, "breaks"), "Norway", callbacks=[handler])
+        await call(way, chat(served, "breaks"), "Norway", handler)
 
-    report = only(handler)
-    assert (report.call.outcome, texts(report)) == ("error", SAID[:2])
+    await until(handler.is_idle)
+    half = says(
+        NORWAY[:2],
+        model="breaks",
+        source="stream",
+        outcome="error",
+        error=handler.reports[0].call.error,  # langchain-openai has a subclass of its own
+        finish_reason=None,
+    )
+    assert_seen(observed, handler, [half])

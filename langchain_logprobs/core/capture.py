@@ -28,8 +28,8 @@ class OpenCall:
     are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
     `told` is how often its start was told of: LangChain tells a handler that is listed twice
     everything twice. `shares_usage`: the usage at its end is a whole batch's. `inside`: the open
-    call that it is made in, if there is one. `wanted`: whether anybody asked for its tokens.
-    `lost`: why no logprobs reach us, by way of calling.
+    call that it is made in, if there is one. `wanted`: whether it is to be reported, as nobody has
+    said otherwise yet. `lost`: why no logprobs reach us, by way of calling.
     """
 
     run_id: UUID
@@ -51,7 +51,7 @@ class OpenCall:
     overflow: int = 0
     told: int = 1
     shares_usage: bool = False
-    wanted: bool = False
+    wanted: bool = True
 
     @property
     def heard_ns(self) -> int:
@@ -189,8 +189,8 @@ class Capture:
     ) -> None:
         """A chain, tool or retriever began."""
         with self._lock:
-            if run_id in self._root_of:  # a handler that is listed twice is told twice
-                return
+            if run_id in self._root_of or run_id in self._calls:
+                return  # a handler that is listed twice is told twice; or an id was given twice
             root = self._root(parent_run_id)
             self._root_of[run_id] = root or run_id
             if root is None or parent_run_id is None:  # one that it was never told of is none
@@ -220,12 +220,13 @@ class Capture:
             root = self._root(call.parent_run_id)
             if root is not None:
                 tree = self._trees[root]
-                tree.calls[call.run_id] = call
-                tree.enter(call.run_id, call.parent_run_id)
                 tree.heard_ns = call.started_ns
                 call.root_run_id, call.root_name = root, tree.name
                 call.root_started_ns = tree.started_ns
                 call.inside = tree.call_around(call.parent_run_id)
+                if call.run_id not in self._root_of:  # an id may have been given twice
+                    tree.calls[call.run_id] = call
+                    tree.enter(call.run_id, call.parent_run_id)
             self._calls[call.run_id] = call
             surplus = max(0, len(self._calls) - self._max_open_calls)
             return tuple(self._forget(old) for old in tuple(islice(self._calls.values(), surplus)))
@@ -276,13 +277,13 @@ class Capture:
                 return Ended(calls=inside)
             return self._end_tree(tree, inside, outcome, error, now_ns)
 
-    def add_report(self, report: CallReport) -> None:
-        """Keeps the report of a call for its tree."""
+    def add_report(self, report: CallReport) -> bool:
+        """Keeps the report of a call for its tree; whether that is still under way."""
         tokens = sum(len(completion.tokens) for completion in report.call.completions)
         with self._lock:
             tree = self._trees.get(report.call.root_run_id)
             if tree is None:
-                return
+                return False
             if (
                 len(tree.reports) < self._max_open_calls
                 and tree.tokens + tokens <= self._max_tokens
@@ -291,6 +292,7 @@ class Capture:
                 tree.tokens += tokens
             else:
                 tree.omitted += 1
+            return True
 
     def expire(self, before_ns: int, now_ns: int) -> list[Ended]:
         """Whatever gave its last sign of life before `before_ns`: lone calls, and whole trees.
@@ -307,7 +309,7 @@ class Capture:
             alone = [
                 call
                 for call in self._calls.values()
-                if call.root_run_id == call.run_id and call.heard_ns < before_ns
+                if not self._is_in_tree(call) and call.heard_ns < before_ns
             ]
             return [
                 *(self._end_tree(tree, (), "abandoned", None, now_ns) for tree in silent),
@@ -330,11 +332,17 @@ class Capture:
         root = self._root_of.get(parent) if call is None else call.root_run_id
         return root if root in self._trees else None
 
+    def _is_in_tree(self, call: OpenCall) -> bool:
+        """Whether the end of a tree is the end of this call."""
+        tree = self._trees.get(call.root_run_id)
+        return tree is not None and call.run_id in tree.calls
+
     def _forget(self, call: OpenCall) -> OpenCall:
         del self._calls[call.run_id]
         self._events.pop(call.run_id.int, None)
-        if (tree := self._trees.get(call.root_run_id)) is not None:
-            tree.calls.pop(call.run_id, None)
+        if self._is_in_tree(call):
+            tree = self._trees[call.root_run_id]
+            del tree.calls[call.run_id]
             tree.leave(call.run_id)
         return call
 

@@ -6,12 +6,15 @@ the end; they are taken once: what was streamed wins, and the end counts where i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import chain, groupby, repeat
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.columns import BLOCK, plain_tokens
+from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
 from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.core.shapes import (
@@ -27,6 +30,8 @@ _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
 _NESTED = ("model_kwargs", "extra_body")
 """Parameters in which others are handed through to the provider."""
+Guard = Callable[[str, Callable[[], "Finished"]], "Finished | None"]
+"""Calls a function in the name of some part, and gives `None` where it raises."""
 
 
 class Finished(NamedTuple):
@@ -92,6 +97,22 @@ def finish(
     )
     unreadable = streamed.unreadable or any(read.unreadable for read in ended)
     return Finished(finished, _why_unavailable(finished, call, generations, unreadable=unreadable))
+
+
+def finish_guarded(call: OpenCall, guard: Guard, *, response: Any = None, **how: Any) -> Finished:
+    """What `finish` gives, whatever code of its own an answer runs where it is looked at.
+
+    Args:
+        call: What was heard of it.
+        guard: Calls a function, and gives `None` where that raises.
+        response: As in `finish`.
+        how: The rest of what `finish` takes.
+    """
+    return (
+        guard("handler", partial(finish, call, response=response, **how))
+        or guard("handler", partial(finish, call, **how))
+        or Finished(finish(replace(call, events=[]), **how).call, "unreadable")
+    )
 
 
 def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
@@ -301,6 +322,8 @@ def _why_unavailable(
     if content:
         if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
             return "choices_interleaved"
+        if finished.source == "end" and _is_rest(content, answer.text, generations[0]):
+            return "incomplete"
         return None if any(token.logprob is not None for token in content) else "no_numbers"
     lost = call.lost.get(_way(call, generations))
     reasons: list[tuple[Unavailable | None, bool]] = [
@@ -313,6 +336,18 @@ def _why_unavailable(
         ("provider_omits_tool_logprobs", bool(answer.tool_calls)),
     ]
     return next((reason for reason, holds in reasons if holds), "not_sent")
+
+
+def _is_rest(content: Sequence[TokenLogprob], text: str, generation: Any) -> bool:
+    """Whether these are only the last tokens of an answer.
+
+    LangChain's v3 protocol leaves an answer the logprobs of its last chunk, and where LangGraph has
+    a model stream by it, that is what the model's cache hands out from then on.
+    """
+    if _metadata(generation).get("output_version") != "v1":
+        return False
+    known, whole = b"".join(map(identity, content)), text.encode("utf-8", "surrogatepass")
+    return len(known) < len(whole) and whole.endswith(known)
 
 
 def _without_chunks(call: OpenCall) -> bool:

@@ -68,6 +68,12 @@ REASONS: Final[Mapping[Unavailable, Reason]] = {
         "invoke(), or n=1",
         warns=True,
     ),
+    "incomplete": Reason(
+        "its answer comes from a cache, where LangChain's v3 protocol has put it with the logprobs "
+        "of its last tokens alone",
+        "clear that cache, and give models that stream_events(version='v3') runs cache=False",
+        warns=True,
+    ),
     "no_numbers": Reason(
         "tokens came, none with a usable logprob",
         "look at the server's logprobs setting",

@@ -31,6 +31,7 @@ Unavailable = Literal[
     "unreadable",
     "refusal",
     "choices_interleaved",
+    "incomplete",
     "no_numbers",
     "no_answer",
 ]
@@ -44,9 +45,13 @@ Unavailable = Literal[
 - `unreadable`: something came, and no shape reads it.
 - `refusal`: the model refused; the refusal's tokens are in the report, under their own channel.
 - `choices_interleaved`: several answers were streamed as one and cannot be told apart.
+- `incomplete`: the answer comes from a cache in which LangChain's v3 protocol has put it, with the
+  logprobs of its last tokens alone.
 - `no_numbers`: tokens came, every one without a usable logprob.
 - `no_answer`: the call ended before the first token.
 """
+_NO_SEQUENCE = frozenset({"choices_interleaved", "incomplete"})
+"""With these the tokens that came are not the answer's, one after another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +241,7 @@ def call_report(
         low_token: A token under this probability counts as low.
         low_response: A response whose confidence is under this counts as low.
         unavailable: Why there are no numbers, if that is so; the measures are then left out even
-            where tokens came (answers that are interleaved make no sequence).
+            where tokens came (answers that are interleaved make no sequence, nor does a part).
         labels: Labels to look for, by path: sequences of strings, an `Enum`, a `Literal`, `bool`.
         thresholds: The confidence under which a value counts as low, by path or name.
         schemas: JSON schemas that the answer was asked to fill: their labels are looked for too.
@@ -255,15 +260,16 @@ def call_report(
         (of.confidence for of in sequences if (of.completion, of.channel) == (0, "content")),
         Confidence(),
     )
-    shown = Confidence() if unavailable == "choices_interleaved" else headline
-    answers = () if unavailable == "choices_interleaved" else call.completions[:1]
+    is_sequence = unavailable not in _NO_SEQUENCE
+    shown = headline if is_sequence else Confidence()
+    answers = call.completions[:1] if is_sequence else ()
     wanted = {**_labels_of(schemas), **{path_of(name): of for name, of in (labels or {}).items()}}
     fields, found, tools = _structure(answers, wanted, low_token)
     limits = {path_of(name): limit for name, limit in (thresholds or {}).items()}
     report = CallReport(
         call=call,
         confidence=shown,
-        sequences=() if unavailable == "choices_interleaved" else sequences,
+        sequences=sequences if is_sequence else (),
         unavailable=unavailable,
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,

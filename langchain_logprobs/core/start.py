@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from langchain_logprobs.core.capture import OpenCall
 from langchain_logprobs.core.finish import asks_for_logprobs
@@ -49,7 +49,7 @@ def open_call(
     return OpenCall(
         run_id=run_id,
         root_run_id=run_id,
-        parent_run_id=told.get("parent_run_id"),
+        parent_run_id=parent_of(told),
         started_ns=now_ns,
         operation=operation,
         model=_text(metadata.get("ls_model_name"), parameters.get("model_name"))
@@ -77,6 +77,22 @@ def _schemas(parameters: Mapping[str, Any], options: Mapping[str, Any]) -> Itera
         match parameters.get("tools"):
             case [tool]:
                 yield tool
+
+
+def run_uuid(given: object) -> UUID:
+    """The id of a run: LangChain hands on what an application gave it, which may be a string."""
+    if isinstance(given, UUID):
+        return given
+    try:
+        return UUID(str(given))
+    except ValueError:
+        return uuid5(NAMESPACE_OID, str(given))
+
+
+def parent_of(told: Mapping[str, Any]) -> UUID | None:
+    """The run that a run is in, if there is one."""
+    parent = told.get("parent_run_id")
+    return None if parent is None else run_uuid(parent)
 
 
 def run_name(serialized: Mapping[str, Any], told: Mapping[str, Any]) -> str:
