@@ -4,7 +4,8 @@
 
 Every connection is refused until the receiver starts. The SDK's exporter tries each batch again for
 `OTEL_EXPORTER_OTLP_TIMEOUT` seconds, 10 by default, but six times at most, which takes half a
-minute; then it drops it. The minute begins when the last call has ended.
+minute; then it drops it. The package's own goes on for two minutes. The minute begins when the last
+call has ended; all the while the application starts ten spans a second of its own.
 """
 
 from __future__ import annotations
@@ -12,23 +13,28 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from opentelemetry import trace
 
-from benchmarks.contestants import NAIVE, OURS, Contestant
+from benchmarks.contestants import NAIVE, OURS, QUICK, Contestant
 from benchmarks.payloads import chunks
 from benchmarks.processes import asked, running
 from benchmarks.rounds import RESULTS, Figures, Table, progress, write
 from benchmarks.sent import call
 from benchmarks.stage import staged
 
-WHO = (OURS, NAIVE)
+WHO = (OURS, QUICK, NAIVE)
 TOKENS = 1000
 """Of each call."""
+RATE = 10
+"""Spans that the application starts a second."""
+_APPLICATION = "application"
 
 
 def main() -> None:
@@ -60,7 +66,7 @@ def survived(down: float, calls: int, timeouts: list[str]) -> list[dict[str, obj
             stages[timeout] = running_still.enter_context(staged(WHO, f"http://127.0.0.1:{port}"))
         for stage in stages.values():
             for who in WHO:
-                stage.ask(who, _sending, calls)
+                stage.ask(who, _sending, calls, down)
         begun = time.monotonic()
         while (left := begun + down - time.monotonic()) > 0:
             progress(f"nobody listens for {left:.0f} s more")
@@ -75,7 +81,7 @@ def survived(down: float, calls: int, timeouts: list[str]) -> list[dict[str, obj
                 {
                     "who": who,
                     "timeout s": timeout,
-                    **_lost(calls, counts.get(who, {})),
+                    **_lost(calls, int(down * RATE), counts.get(who, {})),
                     "all sent after s": waited[who],
                 }
                 for who in WHO
@@ -84,26 +90,35 @@ def survived(down: float, calls: int, timeouts: list[str]) -> list[dict[str, obj
     return rows
 
 
-def _lost(calls: int, counts: Mapping[str, int]) -> dict[str, object]:
+def _lost(calls: int, works: int, counts: Mapping[str, int]) -> dict[str, object]:
     return {
         "token spans": calls * TOKENS,
         "lost": calls * TOKENS - counts.get("span token", 0),
-        "application's spans": calls,
-        "of these lost": calls - counts.get("span work", 0),
+        "application's spans": works,
+        "of these lost": works - counts.get("span work", 0),
     }
 
 
-def _sending(of: Contestant, calls: int) -> Figures:
-    """Calls at full speed, each beside a span of the application's."""
+def _sending(of: Contestant, calls: int, down: float) -> Figures:
+    """Calls at full speed, after which the application goes on with spans of its own."""
     stream = chunks(TOKENS, 5)
-    tracer = _provider(of).get_tracer("application")
     for _ in range(calls):
-        tracer.start_span("work").end()
         call(of.handlers[0], stream)
+    work = partial(_working, _provider(of).get_tracer(_APPLICATION), int(down * RATE))
+    threading.Thread(target=work, name=_APPLICATION, daemon=True).start()
     return {}
 
 
+def _working(tracer: trace.Tracer, spans: int) -> None:
+    for _ in range(spans):
+        time.sleep(1 / RATE)
+        tracer.start_span("work").end()
+
+
 def _finished(of: Contestant) -> Figures:
+    for thread in threading.enumerate():
+        if thread.name == _APPLICATION:
+            thread.join()
     begun = time.monotonic()
     of.finish()
     return {"seconds": round(time.monotonic() - begun, 1)}

@@ -303,7 +303,11 @@ def _in_time(flush: Callable[[int], object], timeout: float) -> bool:
     """Whether a provider is flushed in time: it goes on for as long as anybody starts spans."""
     done: list[object] = []
     timeout = max(0.0, timeout)
-    thread = threading.Thread(target=lambda: done.append(flush(int(timeout * 1000))), daemon=True)
+    thread = threading.Thread(
+        target=lambda: done.append(flush(int(timeout * 1000))),
+        name="langchain-logprobs-flush",  # our exporters know by it that nobody waits for them
+        daemon=True,
+    )
     thread.start()
     thread.join(timeout)
     return bool(done and done[0])
