@@ -75,7 +75,7 @@ class OTLPSpanExporter(_Quick):
         Raises:
             SettingsError: The patience is no number of seconds.
         """
-        self._patience = Patience(patience)
+        self._patience = Patience(self, patience)
         super().__init__(*args, **kwargs)
         self._patience.watch(self)
         logging.getLogger(exporter.__name__).addFilter(SAID_ONCE)

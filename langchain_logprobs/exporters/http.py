@@ -58,7 +58,7 @@ class OTLPSpanExporter(_Quick):
         Raises:
             SettingsError: The patience is no number of seconds.
         """
-        self._patience = Patience(patience)
+        self._patience = Patience(self, patience)
         given = inspect.signature(super().__init__).bind_partial(*args, **kwargs).arguments
         session = given.get("session")
         if session is None and not any(map(os.environ.get, _CREDENTIALS)):

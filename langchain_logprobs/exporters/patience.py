@@ -95,7 +95,8 @@ class Leaving:
     It takes no lock, so that a child process cannot inherit one that is held.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, exporter: object) -> None:
+        self._exporter = exporter
         self._is_set = False
         self._processor: object | None = None
         self._hurried = 0
@@ -129,26 +130,30 @@ class Leaving:
 
     def may_wait(self) -> bool:
         """Whether nobody waits for this thread, and the end of its work can be seen."""
-        self._processor = _served() or self._processor
-        ours = threading.current_thread().name.startswith(_OURS)
-        return self._processor is not None and (ours or _served() is self._processor)
+        current = threading.current_thread()
+        served = _processor_of(current)
+        if served is None and current.name.startswith(_OURS):
+            served = self._processor or _processor_before(self._exporter)
+        self._processor = served or self._processor
+        return served is not None
 
 
 class Patience:
     """Tries batches again that failed for a reason that passes.
 
     Args:
+        exporter: Whose batches.
         seconds: How long, from the first failure of each; the environment's, if not given.
 
     Raises:
         SettingsError: That is no number of seconds.
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, exporter: object, seconds: float | None) -> None:
         self._seconds = _checked(seconds)
         self._down_since: float | None = None
         self._lost = 0
-        self.leaving = Leaving()
+        self.leaving = Leaving(exporter)
 
     def watch(self, *holders: object) -> None:
         """Has the waits of OpenTelemetry's exporter itself end when it is time to leave."""
@@ -244,13 +249,18 @@ def _tried(export: Export, spans: Spans, batch: _Batch) -> SpanExportResult:
         raise
 
 
-def _served() -> object | None:
+def _processor_of(thread: threading.Thread) -> object | None:
     """The batch processor whose own thread this is: no other thread runs a method of one."""
-    target = getattr(threading.current_thread(), "_target", None)
-    processor: object | None = getattr(target, "__self__", None)
+    processor = getattr(getattr(thread, "_target", None), "__self__", None)
     if isinstance(getattr(processor, "_shutdown", None), bool) and hasattr(processor, "_queue"):
         return processor
     return None
+
+
+def _processor_before(exporter: object) -> object | None:
+    """The batch processor that hands its batches to this exporter."""
+    found = filter(None, map(_processor_of, threading.enumerate()))
+    return next((of for of in found if getattr(of, "_exporter", None) is exporter), None)
 
 
 def _checked(seconds: float | None) -> float:
