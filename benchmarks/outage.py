@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from benchmarks.payloads import chunks
 from benchmarks.processes import asked, running
 from benchmarks.rounds import RESULTS, Figures, Table, progress, write
 from benchmarks.sent import call
-from benchmarks.stage import staged
+from benchmarks.stage import Stage, staged
 
 WHO = (OURS, QUICK, NAIVE)
 TOKENS = 1000
@@ -71,23 +72,34 @@ def survived(down: float, calls: int, timeouts: list[str]) -> list[dict[str, obj
         while (left := begun + down - time.monotonic()) > 0:
             progress(f"nobody listens for {left:.0f} s more")
             time.sleep(min(5.0, left))
-        for timeout, port in ports.items():
-            address = running_still.enter_context(
+        addresses = {
+            timeout: running_still.enter_context(
                 running("benchmarks.receiver", "--port", str(port))
             )
-            waited = {who: stages[timeout].ask(who, _finished)["seconds"] for who in WHO}
+            for timeout, port in ports.items()
+        }
+        waited = _waited(stages)
+        for timeout, address in addresses.items():
             counts = asked(f"{address}/counts")
             rows += [
                 {
                     "who": who,
                     "timeout s": timeout,
                     **_lost(calls, int(down * RATE), counts.get(who, {})),
-                    "all sent after s": waited[who],
+                    "all sent after s": waited[timeout, who],
                 }
                 for who in WHO
             ]
     progress("")
     return rows
+
+
+def _waited(stages: Mapping[str, Stage]) -> dict[tuple[str, str], float]:
+    """For how long each of them, all at once, has still to send."""
+    whom = [(timeout, who) for timeout in stages for who in WHO]
+    with ThreadPoolExecutor(len(whom)) as asking:
+        found = asking.map(lambda of: stages[of[0]].ask(of[1], _finished)["seconds"], whom)
+        return dict(zip(whom, found, strict=True))
 
 
 def _lost(calls: int, works: int, counts: Mapping[str, int]) -> dict[str, object]:
