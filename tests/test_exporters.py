@@ -497,12 +497,16 @@ def test_an_exporter_that_encodes_in_another_way_is_left_as_it_is() -> None:
     assert "export" not in vars(Ours)
 
 
-def test_only_how_spans_are_encoded_is_put_in() -> None:
+def test_only_how_spans_are_encoded_and_who_hears_of_failures_is_put_in() -> None:
     for exporter, methods in (
         (QuickHttp, {"export", "_serialize_spans"}),  # SDK versions call it in different ones
-        (QuickGrpc, {"_translate_data"}),
+        (QuickGrpc, {"_translate_data", "__init__"}),
     ):
-        changed = {name for name, of in vars(exporter).items() if callable(of)}
+        ours, swapped, theirs, *_ = exporter.__mro__
+        changed = {name for name, of in vars(swapped).items() if callable(of)}
 
         assert changed
         assert changed <= methods
+        assert theirs.__module__.startswith("opentelemetry.")
+        public = {name for name, of in vars(ours).items() if callable(of)}
+        assert public == {"__init__", "export", "force_flush", "shutdown"}

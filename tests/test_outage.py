@@ -487,6 +487,19 @@ def test_an_exporter_that_raises_is_tried_again_if_that_passes(
     assert "Exception while exporting" not in caplog.text
 
 
+def test_an_exporter_whose_own_waits_cannot_be_ended_is_left_alone() -> None:
+    exporter = Failing(is_passing=True)
+    exporter.patience.watch(exporter)
+    application = Application(exporter)
+
+    application.work(512)
+    until(lambda: exporter.tries)
+    time.sleep(0.2)
+    application.provider.shutdown()
+
+    assert exporter.tries == 1
+
+
 def test_an_exporter_that_raises_for_good_is_not_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

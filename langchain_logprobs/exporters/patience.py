@@ -156,11 +156,20 @@ class Patience:
         self.leaving = Leaving(exporter)
 
     def watch(self, *holders: object) -> None:
-        """Has the waits of OpenTelemetry's exporter itself end when it is time to leave."""
-        for holder in holders:
-            for name in _EVENTS:
-                if isinstance(getattr(holder, name, None), threading.Event):
-                    setattr(holder, name, self.leaving)
+        """Has the waits of OpenTelemetry's exporter itself end when it is time to leave.
+
+        If they cannot be ended (before 1.35), all is left to it: a shutdown must not hang.
+        """
+        events = [
+            (holder, name)
+            for holder in holders
+            for name in _EVENTS
+            if isinstance(getattr(holder, name, None), threading.Event)
+        ]
+        for holder, name in events:
+            setattr(holder, name, self.leaving)
+        if not events:
+            self._seconds = 0.0
 
     def export(self, export: Export, spans: Spans) -> SpanExportResult:
         """Exports a batch, if need be over and over.
