@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, repeat
+from operator import is_
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
-from langchain_logprobs.core.columns import BLOCK, plain_tokens
+from langchain_logprobs.core.columns import BLOCK, LEAST_BLOCK, plain_tokens
 from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_tokens, tokens_at
 
@@ -48,24 +49,38 @@ def _reads(
 ) -> Iterator[Sequence[TokenLogprob] | None]:
     """The tokens of events, in order; of those that are plain, of all in a row at once."""
     own_first = shapes[0] is SHAPES[0]
-    found = [plain_entries(_first(chunk)) if own_first else None for _, _, chunk, _ in events]
+    found = [plain_entries(_first(event[2])) if own_first else None for event in events]
     start = 0
-    for is_plain, run in groupby(found, key=_is_plain):
-        end = start + sum(1 for _ in run)
-        read = _plain_tokens(events[start:end], found[start:end]) if is_plain else None
-        yield from (
-            [_event_tokens(of, shapes) for of in events[start:end]] if read is None else [read]
-        )
+    for nothing, run in groupby(map(is_, found, repeat(None))):
+        end = start + len(list(run))
+        of = events[start:end]
+        yield from _each(of, shapes) if nothing else _plain(of, found[start:end], shapes)
         start = end
 
 
-def _is_plain(entries: object) -> bool:
-    return entries is not None
+def _each(
+    events: Iterable[Event], shapes: Sequence[Shape]
+) -> Iterator[Sequence[TokenLogprob] | None]:
+    return (_event_tokens(event, shapes) for event in events)
 
 
-def _plain_tokens(events: Sequence[Event], found: Sequence[Any]) -> list[TokenLogprob] | None:
-    times = chain.from_iterable(map(repeat, (at_ns for at_ns, *_ in events), map(len, found)))
-    return plain_tokens(list(chain.from_iterable(found)), "content", times)
+def _plain(
+    events: Sequence[Event], found: Sequence[Any], shapes: Sequence[Shape]
+) -> Iterator[Sequence[TokenLogprob] | None]:
+    """The tokens of entries that were found, at once; in halves, if one of them is unusual."""
+    entries = list(chain.from_iterable(found))
+    times = [event[0] for event in events]
+    if len(entries) != len(times):
+        times = list(chain.from_iterable(map(repeat, times, map(len, found))))
+    read = plain_tokens(entries, "content", times)
+    half = len(events) // 2
+    if read is not None:
+        yield read
+    elif half < LEAST_BLOCK:
+        yield from _each(events, shapes)
+    else:
+        yield from _plain(events[:half], found[:half], shapes)
+        yield from _plain(events[half:], found[half:], shapes)
 
 
 def _first(chunk: Any) -> object:
