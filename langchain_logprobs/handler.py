@@ -12,14 +12,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
-from langchain_logprobs.core.finish import event_tokens, finish_guarded
 from langchain_logprobs.core.model import Outcome, RunKind, TokenLogprob
+from langchain_logprobs.core.places import event_tokens
 from langchain_logprobs.core.report import (
     CallReport,
     Processor,
     Sink,
     TreeReport,
-    call_report,
     tree_report,
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
@@ -28,6 +27,7 @@ from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.losses import losses
 from langchain_logprobs.outcome import error_kind, outcome_of
+from langchain_logprobs.reporting import Reporting
 from langchain_logprobs.settings import (
     Settings,
     SettingsArguments,
@@ -113,13 +113,18 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             max_open_calls=self.settings.max_open_calls, max_tokens=self.settings.max_tokens
         )
         self._events = self._capture.events
-        self._max_tokens = self.settings.max_tokens
-        self._max_events = self._max_tokens + _CHUNKS_WITHOUT_TOKENS
+        self._max_events = self.settings.max_tokens + _CHUNKS_WITHOUT_TOKENS
         self._shapes = (*map(self._delivery.guarded_shape, shapes), *SHAPES)
         self._on_token = on_token
-        self._labels = checked_labels(labels or {})
-        self._thresholds = checked_thresholds(thresholds or {})
         self._clock = clock
+        self._reporting = Reporting(
+            settings=self.settings,
+            delivery=self._delivery,
+            shapes=self._shapes,
+            labels=checked_labels(labels or {}),
+            thresholds=checked_thresholds(thresholds or {}),
+            clock=clock,
+        )
         self._is_looked_after = False
 
     # What it gathered
@@ -316,7 +321,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         run_id = run_uuid(run_id)
         call = open_call(operation, serialized or {}, run_id, told, self._clock())
         call.lost = losses(told)
-        self._keep(self._reports(self._capture.start_call(call), "abandoned"))
+        self._keep(self._reporting.of(self._capture.start_call(call), "abandoned"))
         self._delivery.call_started(run_id, call.inside)
         if self._on_token is not None or self._delivery.wants(run_id):
             self._capture.listen(run_id)
@@ -339,7 +344,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     def _end_call(self, run_id: UUID, error: BaseException | None, response: Any) -> None:
         call = self._capture.end_call(run_uuid(run_id))
         if call is not None:
-            self._keep(self._reports([call], outcome_of(error), error, response))
+            self._keep(self._reporting.of([call], outcome_of(error), error, response))
 
     def _keep(self, reports: Iterable[CallReport]) -> None:
         """Has their tree know of reports."""
@@ -372,7 +377,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             self._close(ended, "abandoned")
 
     def _close(self, ended: Ended, outcome: Outcome, error: BaseException | None = None) -> None:
-        reports = self._reports(ended.calls, outcome, error)
+        reports = self._reporting.of(ended.calls, outcome, error)
         if ended.tree is None:
             self._keep(reports)
             return
@@ -380,48 +385,3 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         low_token = self.settings.low_token
         tree = tree_report(ended.tree, calls, low_token=low_token, omitted=ended.omitted)
         self._delivery.tree(ended.tree, tree if calls else None)
-
-    def _reports(
-        self,
-        calls: Iterable[OpenCall],
-        outcome: Outcome,
-        error: BaseException | None = None,
-        response: Any = None,
-    ) -> list[CallReport]:
-        """The reports of those calls that anybody wants to know of, handed on."""
-        reports = []
-        for call in calls:
-            if call.wanted:
-                reports.append(self._report(call, outcome, error, response))
-            else:
-                self._delivery.call_finished(call.run_id)
-        return reports
-
-    def _report(
-        self,
-        call: OpenCall,
-        outcome: Outcome,
-        error: BaseException | None,
-        response: Any,
-    ) -> CallReport:
-        finished, unavailable = finish_guarded(
-            call,
-            self._delivery.guard,
-            outcome=outcome,
-            ended_ns=self._clock(),
-            error=error_kind(error),
-            response=response,
-            shapes=self._shapes,
-            max_tokens=self._max_tokens,
-        )
-        report = call_report(
-            finished,
-            low_token=self.settings.low_token,
-            low_response=self.settings.low_response,
-            unavailable=unavailable,
-            labels=self._labels,
-            thresholds=self._thresholds,
-            schemas=call.schemas,
-        )
-        self._delivery.call(report, requested=call.requested)
-        return report

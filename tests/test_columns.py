@@ -46,7 +46,10 @@ def entries(of: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list[dic
 def answer(tokens: int, candidates: int) -> list[dict[str, Any]]:
     """The entries of an answer as OpenAI sends them."""
     tops = [
-        [listed(f" {at} {place}", -0.1 - place, [32, at, place]) for place in range(candidates)]
+        [
+            listed(f" {at} {place}", -0.1 - place, [32, at % 256, place])
+            for place in range(candidates)
+        ]
         for at in range(tokens)
     ]
     return [{**top[0], "top_logprobs": top} for top in tops]

@@ -26,8 +26,9 @@ from langchain_openai import OpenAI
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.finish import Finished, asks_for_logprobs, event_tokens, finish
+from langchain_logprobs.core.finish import Finished, asks_for_logprobs, finish
 from langchain_logprobs.core.model import Candidate, Channel, Completion, TokenLogprob
+from langchain_logprobs.core.places import event_tokens
 from langchain_logprobs.core.report import Unavailable, call_report
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer, token
 

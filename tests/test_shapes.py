@@ -17,8 +17,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from langchain_logprobs.core.finish import event_tokens
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
+from langchain_logprobs.core.places import event_tokens
 from langchain_logprobs.core.shapes import (
     SHAPES,
     fields_of,

@@ -17,18 +17,20 @@ from langchain_logprobs.core.confidence import distinct, sound_logprob
 from langchain_logprobs.core.model import (
     CANDIDATE,
     CENSORED,
+    Block,
     Channel,
     Listed,
     TokenLogprob,
     listed_tokens,
 )
 
-BLOCK = 64
-"""Entries read at once: one that is unusual costs its block the fast way, not the answer."""
+BLOCK = 256
+"""Entries read at once."""
+LEAST_BLOCK = 32
+"""A block with an unusual entry is read in halves, and so on down to this many: then one by one."""
 
 _TEXT, _LOGPROB = itemgetter("token"), itemgetter("logprob")
 _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
-_LAST = itemgetter(-1)
 _ESCAPE = "\\x"
 """What the texts of tokens hold that some servers write as bytes."""
 
@@ -58,33 +60,38 @@ def _tokens(
     if not _are(everything, dict):
         return None
     texts, raws = list(map(_TEXT, everything)), list(map(_RAW, everything))
-    if not _are(texts, str) or not _are(raws, list) or _ESCAPE in "".join(texts):
+    if not _are(raws, list) or _ESCAPE in "".join(texts):  # which raises at what is no text
         return None
     raws, logprobs = list(map(bytes, raws)), _sound(list(map(_LOGPROB, everything)))
-    if logprobs is None or b"" in raws:  # how some servers say "not known"
+    if logprobs is None or not all(raws):  # how some servers say "not known"
         return None
-    bounds = list(accumulate(map(len, tops), initial=len(entries)))
-    rows = _rows(tuple(texts), tuple(logprobs), tuple(raws), bounds)
-    return listed_tokens(texts, logprobs, raws, rows, repeat(channel), times, count=len(entries))
+    size = len(entries)
+    block = _block(
+        tuple(texts[size:]),
+        tuple(logprobs[size:]),
+        tuple(raws[size:]),
+        list(accumulate(map(len, tops), initial=0)),
+    )
+    return listed_tokens(texts, logprobs, raws, repeat(channel), times, block=block)
 
 
-def _rows(
+def _block(
     texts: tuple[str, ...],
     logprobs: tuple[float, ...],
     raws: tuple[bytes, ...],
-    bounds: Sequence[int],
-) -> Iterable[Listed]:
-    """The candidates of each token, which begin and end at these bounds."""
-    slices = list(map(slice, bounds, bounds[1:]))
-    columns = [map(column.__getitem__, slices) for column in (texts, logprobs, raws)]
-    rows: list[Listed] = list(zip(*columns, strict=True))
-    rising = compress(
-        count(bounds[0] + 1), map(lt, logprobs[bounds[0] :], logprobs[bounds[0] + 1 :])
-    )
+    bounds: list[int],
+) -> Block:
+    """The candidates of tokens, which begin and end at these bounds, put right where need be."""
+    rising = compress(count(1), map(lt, logprobs, logprobs[1:]))
     in_order = set(bounds).issuperset(rising)
-    distinct_bytes = sum(map(len, map(set, map(_LAST, rows))))
-    nothing_twice = distinct_bytes == bounds[-1] - bounds[0]
-    return rows if in_order and nothing_twice else map(_put_right, rows)
+    rows = map(raws.__getitem__, map(slice, bounds, bounds[1:]))
+    if in_order and sum(map(len, map(set, rows))) == len(raws):
+        return Block(texts, logprobs, raws, bounds)
+    given = Block(texts, logprobs, raws, bounds)
+    put_right = [_put_right(given.row(at)) for at in range(len(bounds) - 1)]
+    columns = zip(*put_right, strict=True)
+    texts, logprobs, raws = (tuple(chain.from_iterable(of)) for of in columns)
+    return Block(texts, logprobs, raws, [*accumulate((len(of) for of, *_ in put_right), initial=0)])
 
 
 def _put_right(row: Listed) -> Listed:
@@ -103,8 +110,9 @@ def _are(column: Iterable[object], kind: type) -> bool:
 
 def _sound(logprobs: list[Any]) -> list[float] | None:
     """What `sound_logprob` gives for each; `None` where one of them is missing."""
-    plain = _are(logprobs, float) and min(logprobs) > CENSORED and max(logprobs) <= 0
-    if plain and not math.isnan(sum(logprobs)):  # `min` and `max` may pass over NaN
-        return [of + 0.0 for of in logprobs]  # -0.0 would print as such
+    most = max(logprobs) if _are(logprobs, float) else 1.0
+    if most <= 0 and min(logprobs) > CENSORED and not math.isnan(sum(logprobs)):
+        # `min` and `max` may pass over NaN; -0.0 would print as such.
+        return logprobs if most < 0 else [of + 0.0 for of in logprobs]
     sound = list(map(sound_logprob, logprobs))
     return None if None in sound else cast("list[float]", sound)

@@ -57,8 +57,10 @@ class TokenMeasures(NamedTuple):
     log_odds: float | None
 
 
-_MEASURES = partial(tuple.__new__, TokenMeasures)
-"""`TokenMeasures._make`, in half the time: once a token, while the user waits for the answer."""
+MEASURES = partial(tuple.__new__, TokenMeasures)
+"""`TokenMeasures._make`, in half the time: once a token."""
+Columns = tuple[Sequence[float | None], ...]
+"""The measures of many tokens: a column for each field of `TokenMeasures`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +212,7 @@ def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
     )
     margin = first - row[1] if len(row) > 1 else None
     rank = row.index(logprob) + 1
-    return _MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
+    return MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
 
 
 def confidence_of(
@@ -231,12 +233,19 @@ def confidence_of(
     """
     tokens = tuple(tokens)
     measures = [measure(token) for token in tokens] if measures is None else measures
-    logprobs = [sound_logprob(token.logprob) for token in tokens]
     columns = zip(*measures, strict=True) if measures else repeat((), len(TokenMeasures._fields))
+    logprobs = [sound_logprob(token.logprob) for token in tokens]
+    return confidence_by_column(logprobs, tuple(columns), low_token=low_token)
+
+
+def confidence_by_column(
+    logprobs: Sequence[float | None], columns: Columns, *, low_token: float
+) -> Confidence:
+    """What `confidence_of` gives for tokens with these logprobs, sound ones, and measures."""
     probabilities, _, _, margins, entropies, tails, log_odds = columns
     bounds = _known(entropies)
     known = Confidence(
-        count=len(tokens),
+        count=len(logprobs),
         missing=logprobs.count(None),
         censored=logprobs.count(CENSORED),
         with_candidates=len(bounds),
@@ -254,7 +263,9 @@ def confidence_of(
     ]
     total = math.fsum(floored)
     mean = total / len(floored)
-    low = [of is not None and of < low_token for of in probabilities]
+    limit = float(low_token)  # NumPy's numbers compare to what `bytes` does not take
+    low = [of is not None and of < limit for of in probabilities]
+    runs = bytes(low).split(b"\0")
     return replace(
         known,
         confidence=math.exp(mean),
@@ -265,7 +276,7 @@ def confidence_of(
         surprisal_tail=surprisal_tail(floored),
         low=sum(low),
         low_ratio=sum(low) / len(floored),
-        low_longest_run=max(_runs(low)),
+        low_longest_run=max(map(len, runs)),
         lowest_window=math.exp(lowest_window(floored)),
     )
 
@@ -365,10 +376,3 @@ def _known(column: Iterable[float | None]) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return math.fsum(values) / len(values) if values else None
-
-
-def _runs(flags: Iterable[bool]) -> Iterator[int]:
-    run = 0
-    for flag in flags:
-        run = run + 1 if flag else 0
-        yield run

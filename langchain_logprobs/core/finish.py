@@ -9,25 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain, groupby, repeat
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
-from langchain_logprobs.core.columns import BLOCK, plain_tokens
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
-from langchain_logprobs.core.report import Unavailable
-from langchain_logprobs.core.shapes import (
-    SHAPES,
-    Shape,
-    fields_of,
-    plain_entries,
-    read_tokens,
-    tokens_at,
+from langchain_logprobs.core.places import (
+    mapping_of,
+    metadata_of,
+    payloads_of,
+    read_events,
+    read_payloads,
+    text_of,
 )
+from langchain_logprobs.core.report import Unavailable
+from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of
 
-_KEYS = ("logprobs", "logprobs_result", "log_probs")
-"""Where LangChain's packages put a provider's logprobs, within one mapping."""
 _NESTED = ("model_kwargs", "extra_body")
 """Parameters in which others are handed through to the provider."""
 Guard = Callable[[str, Callable[[], "Finished"]], "Finished | None"]
@@ -39,11 +36,6 @@ class Finished(NamedTuple):
 
     call: ModelCall
     unavailable: Unavailable | None
-
-
-class _Read(NamedTuple):
-    tokens: tuple[TokenLogprob, ...]
-    unreadable: bool
 
 
 def finish(
@@ -69,10 +61,10 @@ def finish(
     """
     generations = _generations(response)
     events, overflow = call.events[:: call.told], call.overflow // call.told
-    streamed = _read_events(events, shapes)
+    streamed = read_events(events, shapes)
     heard = len(streamed.tokens) + overflow
     has_more = not heard or sum(map(_entries, generations)) > heard
-    ended = [_read(_payloads(of), shapes) for of in generations] if has_more else []
+    ended = [read_payloads(payloads_of(of), shapes) for of in generations] if has_more else []
     by_end = bool(ended) and (not heard or sum(len(read.tokens) for read in ended) > heard)
     kept, cut = _within(max_tokens, [read.tokens for read in (ended if by_end else [streamed])])
     finished = ModelCall(
@@ -115,14 +107,9 @@ def finish_guarded(call: OpenCall, guard: Guard, *, response: Any = None, **how:
     )
 
 
-def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
-    """The tokens that one token callback brought, with the time at which they arrived."""
-    return _read_events([event], shapes).tokens
-
-
 def asks_for_logprobs(*parameters: Mapping[str, Any]) -> bool:
     """Whether a model was asked for logprobs, in the words of whichever provider."""
-    nested = [_mapping(given.get(name)) for given in parameters for name in _NESTED]
+    nested = [mapping_of(given.get(name)) for given in parameters for name in _NESTED]
     return any(map(_asks, [*parameters, *nested]))
 
 
@@ -135,106 +122,9 @@ def _asks(given: Mapping[str, Any]) -> bool:
     )
 
 
-def _read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> _Read:
-    tokens: list[TokenLogprob] = []
-    unreadable = False
-    for at in range(0, len(events), BLOCK):
-        for read in _reads(events[at : at + BLOCK], shapes):
-            if read:
-                tokens += read
-            else:
-                unreadable = unreadable or read is None
-    return _Read(tuple(tokens), unreadable)
-
-
-def _reads(
-    events: Sequence[Event], shapes: Sequence[Shape]
-) -> Iterator[Sequence[TokenLogprob] | None]:
-    """The tokens of events, in order; of those that are plain, of all in a row at once."""
-    own_first = shapes[0] is SHAPES[0]
-    found = [plain_entries(_first(chunk)) if own_first else None for _, _, chunk, _ in events]
-    start = 0
-    for is_plain, run in groupby(found, key=_is_plain):
-        end = start + sum(1 for _ in run)
-        read = _plain_tokens(events[start:end], found[start:end]) if is_plain else None
-        yield from (
-            [_event_tokens(of, shapes) for of in events[start:end]] if read is None else [read]
-        )
-        start = end
-
-
-def _is_plain(entries: object) -> bool:
-    return entries is not None
-
-
-def _plain_tokens(events: Sequence[Event], found: Sequence[Any]) -> list[TokenLogprob] | None:
-    times = chain.from_iterable(map(repeat, (at_ns for at_ns, *_ in events), map(len, found)))
-    return plain_tokens(list(chain.from_iterable(found)), "content", times)
-
-
-def _first(chunk: Any) -> object:
-    """What is in the place where almost every chunk has its logprobs."""
-    info = getattr(chunk, "generation_info", None)
-    return info.get("logprobs") if type(info) is dict else None
-
-
-def _event_tokens(event: Event, shapes: Sequence[Shape]) -> tuple[TokenLogprob, ...] | None:
-    at_ns, _, chunk, logprobs = event
-    first = _first(chunk)
-    # Almost every chunk has them there, so the other places are looked for only if not.
-    read = tokens_at(at_ns, first, shapes) if first is not None else None
-    return read or _first_tokens(at_ns, _payloads(chunk, logprobs), shapes)
-
-
-def _first_tokens(
-    at_ns: int, payloads: Iterable[object], shapes: Sequence[Shape]
-) -> tuple[TokenLogprob, ...] | None:
-    """The tokens of the first payload that has any; `None` if there are none and one is unread."""
-    found: tuple[TokenLogprob, ...] | None = ()
-    for payload in payloads:
-        tokens = tokens_at(at_ns, payload, shapes)
-        if tokens:
-            return tokens
-        found = None if tokens is None else found
-    return found
-
-
-def _read(payloads: Iterable[object], shapes: Sequence[Shape]) -> _Read:
-    """The first payload with tokens: the others repeat it."""
-    unreadable = False
-    for payload in payloads:
-        tokens = read_tokens(payload, shapes)
-        if tokens:
-            return _Read(tokens, unreadable=False)
-        unreadable = unreadable or tokens is None
-    return _Read((), unreadable)
-
-
-def _payloads(generation: Any, logprobs: object = None) -> Iterator[object]:
-    found = [
-        *_found(getattr(generation, "generation_info", None)),
-        *([] if logprobs is None else [logprobs]),
-        *_found(_metadata(generation)),
-    ]
-    # LiteLLM's Router hands on the parameter `logprobs` itself.
-    yield from (_beside(generation, of) for of in found if not isinstance(of, bool))
-
-
-def _beside(generation: Any, payload: object) -> object:
-    """The payload; a bare number, as Together streams them, with the text that it belongs to."""
-    if isinstance(payload, float) and generation is not None:
-        return {"text": _str(generation, "text"), "logprobs": [payload]}
-    return payload
-
-
-def _found(mapping: object) -> Iterator[object]:
-    given = _mapping(mapping)
-    yield from (given[key] for key in _KEYS if given.get(key) is not None)
-
-
 def _entries(generation: Any) -> int:
     """About how many tokens a generation's payloads say it has, without reading them."""
-    return max(map(_entries_in, _payloads(generation)), default=0)
+    return max(map(_entries_in, payloads_of(generation)), default=0)
 
 
 def _entries_in(payload: object) -> int:
@@ -264,7 +154,7 @@ def _completions(
     completions = tuple(
         Completion(
             tokens=tokens,
-            text=_streamed_text(events) if generation is None else _str(generation, "text"),
+            text=_streamed_text(events) if generation is None else text_of(generation, "text"),
             tool_calls=tuple(_tool_calls(generation)),
             finish_reason=_finish_reason(generation),
         )
@@ -288,8 +178,8 @@ def _tool_calls(generation: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _finish_reason(generation: Any) -> str | None:
-    info = _mapping(getattr(generation, "generation_info", None))
-    metadata = _metadata(generation)
+    info = mapping_of(getattr(generation, "generation_info", None))
+    metadata = metadata_of(generation)
     for key in ("finish_reason", "stop_reason", "done_reason"):
         reason = info.get(key) or metadata.get(key)
         if isinstance(reason, str):
@@ -302,10 +192,10 @@ def _description(
 ) -> dict[str, Any]:
     """What the provider says of its answer: its model, its id, how many tokens it counted."""
     generation = generations[0] if generations else None
-    metadata = _metadata(generation)
-    output = _mapping(getattr(response, "llm_output", None))
-    usage = _mapping(getattr(getattr(generation, "message", None), "usage_metadata", None))
-    counted = {} if shares_usage else _mapping(output.get("token_usage"))
+    metadata = metadata_of(generation)
+    output = mapping_of(getattr(response, "llm_output", None))
+    usage = mapping_of(getattr(getattr(generation, "message", None), "usage_metadata", None))
+    counted = {} if shares_usage else mapping_of(output.get("token_usage"))
     return {
         "response_model": _first_str(metadata.get("model_name"), output.get("model_name")),
         "response_id": _first_str(metadata.get("id"), output.get("id")),
@@ -344,7 +234,7 @@ def _is_rest(content: Sequence[TokenLogprob], text: str, generation: Any) -> boo
     LangChain's v3 protocol leaves an answer the logprobs of its last chunk, and where LangGraph has
     a model stream by it, that is what the model's cache hands out from then on.
     """
-    if _metadata(generation).get("output_version") != "v1":
+    if metadata_of(generation).get("output_version") != "v1":
         return False
     known, whole = b"".join(map(identity, content)), text.encode("utf-8", "surrogatepass")
     return len(known) < len(whole) and whole.endswith(known)
@@ -359,7 +249,7 @@ def _without_chunks(call: OpenCall) -> bool:
 
 def _way(call: OpenCall, generations: Iterable[Any]) -> str:
     """The way the call was made, in the words of `OpenCall.lost`."""
-    if any(_metadata(of).get("object") == "response" for of in generations):
+    if any(metadata_of(of).get("object") == "response" for of in generations):
         return "responses_api"
     return "stream" if call.events else "whole"
 
@@ -375,19 +265,6 @@ def _generations(response: Any) -> list[Any]:
         case [[*generations], *_]:
             return generations
     return []
-
-
-def _metadata(generation: Any) -> Mapping[str, Any]:
-    return _mapping(getattr(getattr(generation, "message", None), "response_metadata", None))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _str(thing: Any, name: str) -> str:
-    value = getattr(thing, name, "")
-    return value if isinstance(value, str) else ""
 
 
 def _first_str(*values: object) -> str | None:

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
+from itertools import count, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from uuid import UUID
 
@@ -50,17 +51,39 @@ CANDIDATE = partial(tuple.__new__, Candidate)
 
 
 Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes, ...]]
-"""The candidates at one position, their texts, logprobs and bytes side by side.
+"""The candidates at one position, their texts, logprobs and bytes side by side."""
 
-They are sound, the most likely is first, and each stands there once.
-"""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """The candidates of many tokens, column by column: those of the first, of the second, ...
+
+    They are sound, and at each position the most likely is first, and each stands there once.
+
+    Attributes:
+        texts: Their texts.
+        logprobs: Their logprobs.
+        raws: Their bytes.
+        bounds: Where the candidates of each token begin, and where those of the last end.
+    """
+
+    texts: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    raws: tuple[bytes, ...]
+    bounds: list[int]
+
+    def row(self, at: int) -> Listed:
+        """The candidates of the token at this place."""
+        of = slice(self.bounds[at], self.bounds[at + 1])
+        return self.texts[of], self.logprobs[of], self.raws[of]
 
 
 class _MaybeListed:
-    """Room for candidates that nobody has asked for yet."""
+    """Room for candidates that nobody has asked for yet: a block, and the token's place in it."""
 
-    __slots__ = ("_listed",)
-    _listed: Listed
+    __slots__ = ("_at", "_block")
+    _at: int
+    _block: Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +116,50 @@ class TokenLogprob(_MaybeListed):
             """The candidates, made when they are first asked for."""
             if name != "candidates":
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            candidates = tuple(map(CANDIDATE, zip(*self._listed, strict=True)))
+            listed = self._block.row(self._at)
+            candidates = tuple(map(CANDIDATE, zip(*listed, strict=True)))
             object.__setattr__(self, name, candidates)
             return candidates
 
 
 _SETTERS = [
     getattr(TokenLogprob, name).__set__
-    for name in ("text", "logprob", "raw", "_listed", "channel", "at_ns")
+    for name in ("text", "logprob", "raw", "channel", "at_ns", "_block", "_at")
 ]
 
+_PLACE = attrgetter("_at")
 
-def listed_tokens(*columns: Iterable[object], count: int) -> list[TokenLogprob]:
+
+def listed_tokens(*columns: Iterable[object], block: Block) -> list[TokenLogprob]:
     """Tokens like any other, but that their candidates are made when somebody asks for them.
 
     A call has thousands of candidates, and at its end, while the user waits, only their numbers are
     needed. So the tokens are made here in a third of the time that `__init__` takes.
 
     Args:
-        columns: The texts, logprobs and bytes of the tokens, their candidates as `Listed`, their
-            channels, and when they arrived.
-        count: How many tokens.
+        columns: The texts, logprobs and bytes of the tokens, their channels, and when they arrived.
+        block: Their candidates.
     """
-    tokens = list(map(object.__new__, repeat(TokenLogprob, count)))
-    for set_member, column in zip(_SETTERS, columns, strict=True):
+    tokens = list(map(object.__new__, repeat(TokenLogprob, len(block.bounds) - 1)))
+    for set_member, column in zip(_SETTERS, (*columns, repeat(block), count()), strict=True):
         deque(map(set_member, tokens, column), maxlen=0)
     return tokens
 
 
+def blocks_of(tokens: Iterable[TokenLogprob]) -> list[Block | None]:
+    """The blocks in which their candidates were read, of those that were read in one."""
+    return list(map(getattr, tokens, repeat("_block"), repeat(None)))
+
+
+def places_of(tokens: Iterable[TokenLogprob]) -> list[int]:
+    """Their places in their block."""
+    return list(map(_PLACE, tokens))
+
+
 def listed_of(token: TokenLogprob) -> Listed | None:
     """Its candidates column by column, if that is how they were read."""
-    return getattr(token, "_listed", None)
+    block: Block | None = getattr(token, "_block", None)
+    return None if block is None else block.row(_PLACE(token))
 
 
 @dataclass(frozen=True, slots=True)

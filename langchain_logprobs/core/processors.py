@@ -15,6 +15,7 @@ from uuid import UUID
 
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.fields import FieldConfidence
+from langchain_logprobs.core.measures import as_columns
 from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
 from langchain_logprobs.core.report import CallReport, Measured, Processor, Report
 from langchain_logprobs.core.schemas import pattern_of
@@ -125,7 +126,7 @@ def _with_completions(report: CallReport, change: Callable[[Completion], Complet
     return replace(
         report,
         call=replace(report.call, completions=completions),
-        measured=Measured(tokens, tuple(report.measured.of(tokens))),  # it holds tokens too
+        measured=Measured(tokens, as_columns(report.measured.of(tokens))),  # it holds tokens too
     )
 
 

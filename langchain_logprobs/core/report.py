@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, Literal
 
 from langchain_logprobs.core.choices import labels_in
 from langchain_logprobs.core.confidence import (
+    Columns,
     Confidence,
     TokenMeasures,
+    confidence_by_column,
     confidence_of,
     measure,
 )
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences
+from langchain_logprobs.core.measures import NO_COLUMNS, as_columns, by_token, columns_of
 from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
 from langchain_logprobs.core.records import confidences_for
 from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
@@ -50,6 +54,7 @@ Unavailable = Literal[
 - `no_numbers`: tokens came, every one without a usable logprob.
 - `no_answer`: the call ended before the first token.
 """
+_channel = attrgetter("channel")
 _NO_SEQUENCE = frozenset({"choices_interleaved", "incomplete"})
 """With these the tokens that came are not the answer's, one after another."""
 
@@ -78,15 +83,23 @@ class Measured:
     Attributes:
         tokens: The tokens that were measured. As long as they are held here, no others are taken
             for them.
-        measures: What was measured, in the same order.
+        columns: What was measured, in the same order.
     """
 
     tokens: tuple[TokenLogprob, ...] = ()
-    measures: tuple[TokenMeasures, ...] = ()
+    columns: Columns = NO_COLUMNS
+
+    def confidence(self, low_token: float) -> Confidence:
+        """What `confidence_of` gives for the tokens."""
+        surprisals = self.columns[TokenMeasures._fields.index("surprisal")]
+        logprobs = [None if of is None else 0.0 - of for of in surprisals]
+        return confidence_by_column(logprobs, self.columns, low_token=low_token)
 
     def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
         """The measures of these tokens: taken anew for those that a processor has changed."""
-        known = dict(zip(map(id, self.tokens), self.measures, strict=True))
+        if tokens is self.tokens:
+            return by_token(self.columns)
+        known = dict(zip(map(id, self.tokens), by_token(self.columns), strict=True))
         return [known.get(id(token)) or measure(token) for token in tokens]
 
 
@@ -251,10 +264,10 @@ def call_report(
         for index, completion in enumerate(call.completions)
         for channel, tokens in channels(completion)
     ]
-    measures = [tuple(map(measure, tokens)) for _, _, tokens in parts]
+    measured = [Measured(tokens, columns_of(tokens)) for _, _, tokens in parts]
     sequences = tuple(
-        SequenceConfidence(index, channel, confidence_of(tokens, low_token=low_token, measures=of))
-        for (index, channel, tokens), of in zip(parts, measures, strict=True)
+        SequenceConfidence(index, channel, of.confidence(low_token))
+        for (index, channel, _), of in zip(parts, measured, strict=True)
     )
     headline = next(
         (of.confidence for of in sequences if (of.completion, of.channel) == (0, "content")),
@@ -274,10 +287,7 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
-        measured=Measured(
-            tuple(chain.from_iterable(tokens for _, _, tokens in parts)),
-            tuple(chain.from_iterable(measures)),
-        ),
+        measured=measured[0] if len(measured) == 1 else _together(measured),
         fields=fields,
         labels=found,
         tools=tools,
@@ -306,7 +316,7 @@ def tree_report(
 
 def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, ...]]]:
     """The completion's tokens by channel, each in order; channels without tokens are left out."""
-    if all(token.channel == "content" for token in completion.tokens):  # almost always
+    if not set(map(_channel, completion.tokens)) - {"content"}:  # almost always
         return [("content", completion.tokens)] if completion.tokens else []
     by_channel = sorted(completion.tokens, key=_channel)
     return [(channel, tuple(tokens)) for channel, tokens in groupby(by_channel, key=_channel)]
@@ -327,6 +337,12 @@ def through(*processors: Processor) -> Processor:
         return report
 
     return process
+
+
+def _together(parts: Sequence[Measured]) -> Measured:
+    """The tokens of several sequences, with their measures."""
+    tokens = tuple(chain.from_iterable(part.tokens for part in parts))
+    return Measured(tokens, as_columns(chain.from_iterable(by_token(of.columns) for of in parts)))
 
 
 def _labels_of(schemas: Iterable[object]) -> dict[str, object]:
@@ -360,10 +376,6 @@ def _structure(
     return fields, label_confidences(tokens, aligned, text, labels, fields), tools
 
 
-def _channel(token: TokenLogprob) -> Channel:
-    return token.channel
-
-
 def _confidence(report: CallReport) -> float:
     return report.confidence.confidence or 0.0
 
@@ -373,4 +385,6 @@ def _lowest(of: FieldConfidence) -> float:
 
 
 def _content(completion: Completion) -> tuple[TokenLogprob, ...]:
+    if not set(map(_channel, completion.tokens)) - {"content"}:
+        return completion.tokens
     return tuple(token for token in completion.tokens if token.channel == "content")

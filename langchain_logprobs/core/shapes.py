@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain, repeat, zip_longest
 from typing import Any, cast
 
-from langchain_logprobs.core.columns import BLOCK, plain_tokens
+from langchain_logprobs.core.columns import BLOCK, LEAST_BLOCK, plain_tokens
 from langchain_logprobs.core.confidence import distinct, sound_logprob
 from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
 
@@ -144,11 +144,20 @@ def read_entries(entries: Sequence[Any], channel: Channel = "content") -> list[T
     plain = [plain_tokens(block, channel, repeat(None)) for block in blocks]
     if None in plain and not _are_entries(entries):
         return None
-    return [
-        token
-        for block, tokens in zip(blocks, plain, strict=True)
-        for token in (tokens or [_token(entry, channel) for entry in block])
-    ]
+    read = zip(plain, blocks, strict=True)
+    return [token for of, block in read for token in (of or _in_halves(block, channel))]
+
+
+def _in_halves(block: Sequence[Any], channel: Channel) -> Iterable[TokenLogprob]:
+    """The tokens of a block with something unusual in it: of as much as possible at once."""
+    half = len(block) // 2
+    if half < LEAST_BLOCK:
+        return [_token(entry, channel) for entry in block]
+    read = (
+        plain_tokens(part, channel, repeat(None)) or _in_halves(part, channel)
+        for part in (block[:half], block[half:])
+    )
+    return chain.from_iterable(read)
 
 
 def _are_entries(entries: Sequence[object]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from operator import ge, lt
 from typing import Any
 
 from opentelemetry.context import Context
@@ -162,8 +164,8 @@ def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
     """How many tokens are in each band of probability; bands without any are left out."""
     logprobs = [token.logprob for of in report.call.completions for token in of.tokens]
     known = [math.exp(logprob) for logprob in logprobs if logprob is not None]
-    low = sum([probability < report.low_token for probability in known])
-    high = sum([probability >= max(_HIGH, report.low_token) for probability in known])
+    low = sum(map(lt, known, repeat(report.low_token)))
+    high = sum(map(ge, known, repeat(max(_HIGH, report.low_token))))
     counts = {
         "high": high,
         "medium": len(known) - low - high,

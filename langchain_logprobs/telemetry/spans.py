@@ -101,8 +101,8 @@ TokenValues = tuple[Value | None, ...]
 def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     """How many token spans a call will have, and how many the options leave out."""
     every = sum(len(completion.tokens) for completion in report.call.completions)
-    wanted = every
-    if options.token_spans != "all":
+    wanted = 0 if options.token_spans == "none" else every
+    if options.token_spans == "low":
         tokens = (token for completion in report.call.completions for token in completion.tokens)
         wanted = sum(_is_wanted(token, report.low_token, options) for token in tokens)
     if options.max_token_spans is not None:
