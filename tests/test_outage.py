@@ -174,12 +174,16 @@ class Application:
     """A provider with a default batch processor before an exporter, and its own work."""
 
     exporter: SpanExporter
+    most: int = 100_000
     provider: TracerProvider = field(default_factory=lambda: TracerProvider(shutdown_on_exit=False))
 
     def __post_init__(self) -> None:
         self.provider.add_span_processor(BatchSpanProcessor(self.exporter))
         self.handler = LogprobsCallbackHandler(
-            tracer_provider=self.provider, max_token_spans=None, token_arrays=False
+            tracer_provider=self.provider,
+            max_token_spans=None,
+            max_pending_spans=self.most,
+            token_arrays=False,
         )
 
     def call(self, tokens: int) -> None:
@@ -326,6 +330,22 @@ def test_patience_ends_and_what_it_costs_is_counted(
         "Further ones will only be counted."
     )
     assert in_all == "1024 spans in all could not be sent, and are lost."
+
+
+def test_what_waits_for_a_receiver_that_never_comes_is_bounded_and_told(
+    way: Way, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = Application(way.exporter(port, 3600, 0.2), most=2500)
+
+    for _ in range(8):
+        application.call(1000)
+    until(lambda: any("Spans cannot be sent" in of for of in said(caplog)))
+
+    assert SHARED.pending <= 2500
+    SHARED.give_up()
+    application.provider.shutdown()
+    lost = int(said(caplog)[-1].split()[0])
+    assert 512 <= lost <= 1024 + 512 + 128 + 8  # half of the queue, a batch, a slice, the calls
 
 
 def test_nobody_waits_who_exports_in_a_thread_of_the_application(way: Way, port: int) -> None:
