@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from socket import create_server
 from typing import get_args
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -193,6 +193,19 @@ def test_runs_lists_what_the_filters_leave(cli: Run, reports: list[CallReport]) 
     assert "2 of 10 runs" in cli("runs", "-n", "2")[1]
     assert "▼" in cli("runs", "--low")[1]
     del reports
+
+
+def test_runs_shows_as_much_of_an_id_as_tells_it_from_the_others(cli: Run, store: Path) -> None:
+    begun = "01a20691-7553-756f-b923-"
+    writer = Store(store)
+    for end in ("852326049280", "852226049280"):
+        report = a_report()
+        writer(replace(report, call=replace(report.call, run_id=UUID(begun + end))))
+    writer.close()
+
+    shown = [line.split()[0] for line in cli("runs")[1].splitlines() if begun in line]
+    assert shown == [f"{begun}8522", f"{begun}8523"]
+    assert all(cli("show", of)[0] == 0 for of in shown)
 
 
 def test_runs_as_json_is_one_object_a_line_in_order(cli: Run, reports: list[CallReport]) -> None:

@@ -229,6 +229,19 @@ def test_the_list_is_walked_by_keyboard(view: Open, store: Store) -> None:
     expect(page.locator(".heat")).to_be_visible()
 
 
+def test_a_run_keeps_the_focus_when_others_come_before_it(view: Open, store: Store) -> None:
+    store(a_report(text="the one looked at"))
+    page = view()
+    page.locator(".list a").first.focus()
+
+    store(a_report(text="a later one"))
+    store.flush()
+
+    expect(page.locator(".list a")).to_have_count(2)
+    focused = page.evaluate("document.activeElement.querySelector('.answer').textContent")
+    assert focused == "the one looked at"
+
+
 def test_the_distribution_over_time_is_drawn_by_model(view: Open, store: Store) -> None:
     now = time.time_ns()
     for index in range(40):

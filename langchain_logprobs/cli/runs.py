@@ -16,6 +16,7 @@ from langchain_logprobs.cli.render import heat_style, number, visible
 from langchain_logprobs.store.query import Query, Sort
 from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
+_ID = len("01a205ba-79c7")
 _CLOCK = len("2026-11-23 00:07:20")
 _CONFIDENCE = len("confidence")
 _MODEL = 24
@@ -72,17 +73,18 @@ def list_runs(store: Path | None, asked: Query, limit: int, *, as_json: bool) ->
 def _table(found: list[RunSummary], width: int) -> Table:
     model = min(_MODEL, max(len(of.model or "") for of in found))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("run", no_wrap=True, min_width=13)
+    enough = _telling_apart([of.run_id for of in found])
+    table.add_column("run", no_wrap=True, min_width=enough)
     table.add_column("ended", no_wrap=True, min_width=_CLOCK)
     table.add_column("model", no_wrap=True, min_width=model)
     table.add_column("confidence", justify="right", no_wrap=True, min_width=_CONFIDENCE)
     table.add_column("tokens", justify="right", no_wrap=True, min_width=6)
     table.add_column("answer", no_wrap=True)
     # Of all columns, only the last may be cut.
-    rest = max(10, width - len("01a205ba-79c7") - _CLOCK - model - _CONFIDENCE - _GAPS)
+    rest = max(10, width - enough - _CLOCK - model - _CONFIDENCE - _GAPS)
     for of in found:
         table.add_row(
-            of.run_id[:13],
+            of.run_id[:enough],
             clock(of.ended_ns),
             _cut(visible(of.model or "-"), _MODEL),
             _confidence(of),
@@ -90,6 +92,14 @@ def _table(found: list[RunSummary], width: int) -> Table:
             _cut(visible(of.text.strip()), rest),
         )
     return table
+
+
+def _telling_apart(run_ids: list[str]) -> int:
+    """How much of the ids to show: calls of one millisecond begin with the same 13 characters."""
+    every = set(run_ids)
+    return next(
+        (size for size in range(_ID, 36) if len({of[:size] for of in every}) == len(every)), 36
+    )
 
 
 def _cut(text: str, width: int) -> Text:

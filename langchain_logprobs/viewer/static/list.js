@@ -88,23 +88,25 @@ class List {
     this.resized.disconnect();
   }
 
+  /** Reads the list anew; what is in the page stays until there is something to show instead. */
   async reload() {
-    this.pages.clear();
-    this.asked.clear();
-    await this.load(0);
+    this.asked = new Set();
+    await this.load(0, new Map());
     this.draw(true);
   }
 
-  async load(page) {
-    if (this.asked.has(page) || this.closed) return;
-    this.asked.add(page);
+  async load(page, pages = this.pages) {
+    const { asked } = this;
+    if (asked.has(page) || this.closed) return;
+    asked.add(page);
     try {
       const got = await ask("runs", { ...this.filters, up_to: this.upTo, offset: page * PAGE });
-      this.pages.set(page, got.runs);
+      if (asked !== this.asked) return; // the list was read anew meanwhile
+      this.pages = pages.set(page, got.runs);
       this.total = got.total;
       this.count.textContent = this.total === 1 ? "1 run" : `${this.total.toLocaleString()} runs`;
     } catch (error) {
-      this.asked.delete(page);
+      asked.delete(page);
       problem(error.message);
     }
   }
@@ -126,18 +128,24 @@ class List {
     const last = Math.min(this.total, first + 3 * around);
     if (!anew && first === this.first && last === this.last && this.whole) return;
     Object.assign(this, { first, last, whole: true });
-    const focused = this.inner.contains(document.activeElement) ? document.activeElement.dataset.index : null;
+    const focused = this.inner.contains(document.activeElement) ? document.activeElement : null;
     const rows = [];
     for (let index = first; index < last; index++) {
       const run = this.pages.get(Math.floor(index / PAGE))?.[index % PAGE];
-      const row = run ? this.row(run, index) : el("div", { class: "row waiting" }, "…");
+      const row = run ? this.row(run, index) : el("div", { class: "row waiting", tabindex: "-1", "data-index": index }, "…");
       if (!run) this.fetch(Math.floor(index / PAGE));
       row.style.transform = `translateY(${index * height}px)`;
       rows.push(row);
     }
     if (!this.total) rows.push(el("p", { class: "empty" }, "No runs here yet. They appear as soon as an application with a Store() calls a model; ", el("code", {}, "langchain-logprobs demo"), " makes some."));
     this.inner.replaceChildren(...rows);
-    if (focused !== null) this.inner.querySelector(`[data-index="${focused}"]`)?.focus({ preventScroll: true });
+    if (focused) this.refocus(focused, rows);
+  }
+
+  /** The run that had the focus keeps it, wherever it is now; its place does, if it is there no more. */
+  refocus({ href, dataset }, rows) {
+    const same = href && rows.find((row) => row.href === href);
+    (same || rows.find((row) => row.dataset.index === dataset.index))?.focus({ preventScroll: true });
   }
 
   async fetch(page) {

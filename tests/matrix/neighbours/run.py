@@ -165,9 +165,12 @@ def environment(name: str) -> Path:
     done, wanted = folder / "installed.txt", "\n".join([sys.version, *packages])
     if not done.exists() or done.read_text() != wanted:
         venv.create(folder, clear=True, with_pip=shutil.which("uv") is None)
-        uv = ["uv", "pip", "install", "-q", "--python", str(python)]
-        pip = [str(python), "-m", "pip", "install", "-q"]
-        subprocess.run([*(uv if shutil.which("uv") else pip), *packages], check=True)
+        install = ["uv", "pip", "install", "-q", "--python", str(python)]
+        if shutil.which("uv") is None:
+            install = [str(python), "-m", "pip", "install", "-q"]
+            # Older ones find no OpenLIT: it takes beta versions of what it depends on.
+            subprocess.run([*install, "--upgrade", "pip>=25.1"], check=True)
+        subprocess.run([*install, *packages], check=True)
         done.write_text(wanted)
     return python
 
