@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from dataclasses import asdict, fields, replace
 from itertools import repeat
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from langchain_logprobs.core.columns import BLOCK, plain_tokens
 from langchain_logprobs.core.confidence import measure
+from langchain_logprobs.core.measures import by_token, columns_of
 from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
 
@@ -60,8 +62,10 @@ def both_ways(said: list[dict[str, Any]]) -> None:
     each = read_tokens({"content": [OneByOne(entry) for entry in said]})
 
     assert at_once == each
-    assert [measure(of) for of in at_once or ()] == [measure(of) for of in each or ()]
     assert repr(at_once) == repr(each)  # -0.0 equals 0.0
+    measured = [measure(of) for of in each or ()]
+    assert [measure(of) for of in at_once or ()] == measured
+    assert repr(by_token(columns_of(at_once or ()))) == repr(measured)
 
 
 @given(entries(SOUND), st.integers(1, 40))
@@ -88,6 +92,41 @@ def test_what_a_model_answers_is_read_at_once_whole() -> None:
     assert tokens is not None
     assert [of.at_ns for of in tokens] == list(range(3 * BLOCK))
     both_ways(said)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 4), st.integers(0, 4), st.sampled_from([0.0, 1e-13, 1e-9, 0.01, 0.3])
+        ),
+        max_size=20,
+    ),
+    st.integers(0, 4),
+)
+def test_tokens_unlike_the_rest_of_their_block_have_the_measures_they_have_alone(
+    unlike: list[tuple[int, int, float]], width: int
+) -> None:
+    """Of more candidates or fewer, not the most likely of them, with hardly anything left over."""
+    said = answer(BLOCK // 2, width) if width else []
+    for candidates, chosen, left in unlike:
+        masses = [0.5**place for place in range(1, candidates + 1)]
+        total = sum(masses)
+        top = [
+            listed(chr(97 + at), math.log(of / total * (1 - left)), [97 + at])
+            for at, of in enumerate(masses)
+        ]
+        own = top[chosen] if chosen < candidates else listed("z", -2.0, [122])
+        said.insert(len(said) // 2, {**own, "top_logprobs": top})
+    both_ways(said)
+
+
+def test_part_of_a_block_has_the_measures_of_its_tokens() -> None:
+    tokens = plain_tokens(answer(9, 3), "content", repeat(None))
+    assert tokens is not None
+    apart = [TokenLogprob("a", -0.5), *tokens[2:5], TokenLogprob("b", None), *tokens, tokens[0]]
+
+    assert by_token(columns_of(apart)) == [measure(of) for of in apart]
+    assert by_token(columns_of(())) == []
 
 
 def test_a_chosen_token_that_is_not_listed_is_weighed_in_its_place() -> None:

@@ -49,7 +49,8 @@ def _reads(
 ) -> Iterator[Sequence[TokenLogprob] | None]:
     """The tokens of events, in order; of those that are plain, of all in a row at once."""
     own_first = shapes[0] is SHAPES[0]
-    found = [plain_entries(_first(event[2])) if own_first else None for event in events]
+    firsts = [_first(event[2]) if own_first else None for event in events]
+    found = list(map(plain_entries, firsts))
     start = 0
     for nothing, run in groupby(map(is_, found, repeat(None))):
         end = start + len(list(run))
