@@ -120,6 +120,11 @@ def test_tokens_unlike_the_rest_of_their_block_have_the_measures_they_have_alone
     both_ways(said)
 
 
+def test_a_censored_candidate_bounds_no_margin_among_tokens_that_have_one() -> None:
+    top = [listed("a", -0.5, [97]), listed("b", CENSORED, [98])]
+    both_ways([*answer(5, 2), {**top[0], "top_logprobs": top}])
+
+
 def test_part_of_a_block_has_the_measures_of_its_tokens() -> None:
     tokens = plain_tokens(answer(9, 3), "content", repeat(None))
     assert tokens is not None
