@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import delivery, dispatch, lateness, sent, soak, startup, whole
-from benchmarks.contestants import BASELINES, EVERYBODY, OTHERS, OURS
+from benchmarks.contestants import BASELINES, EVERYBODY, OTHERS, OURS, QUICK
 from benchmarks.goals import Part, goals
 from benchmarks.processes import running
 from benchmarks.rounds import RESULTS, Table, interleaved, write
@@ -113,7 +113,8 @@ def paced(bench: Bench) -> Iterator[tuple[str, Part]]:
     """A paced stream beside a worker that is busy."""
     for export, title in ("", "no exporter"), ("OTLP", "OTLP exporter"):
         stage = bench.stages[export]
-        asking = stage.asking(lateness.paced, 500 if bench.quick else 1500, 90, names=FEW)
+        names = (*FEW, QUICK) if export else FEW
+        asking = stage.asking(lateness.paced, 500 if bench.quick else 1500, 90, names=names)
         found = interleaved(asking, rounds=bench.rounds(5), label=f"lateness, {title}")
         yield f"lateness, {title}", [{"who": name, **found[name]} for name in found]
 

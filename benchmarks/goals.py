@@ -75,9 +75,7 @@ def _of(name: str, part: Part, parts: Mapping[str, Part]) -> Iterator[Goal]:
         case ["memory", *_]:
             yield Goal("bytes kept a token", 250, number(part, OURS, "bytes kept a token"))
         case ["lateness", of]:
-            own, nothing = number(part, OURS, "median"), number(part, NOTHING, "median")
-            yield Goal(f"paced stream, {of}: median lateness / without", 1.5, _over(own, nothing))
-            yield Goal(f"paced stream, {of}: p99 lateness, ms", 10, number(part, OURS, "p99"))
+            yield from _late(of, part)
         case ["delivery"]:
             yield Goal("token spans lost", 0, number(part, OURS, "lost"))
             yield Goal("application's spans evicted", 0, number(part, OURS, "evicted"))
@@ -110,6 +108,14 @@ def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
                 0.1,
                 _over(ours, _added(part, other, _STREAM, 1000)),
             )
+
+
+def _late(exporter: str, part: Part) -> Iterator[Goal]:
+    for who, of in (OURS, exporter), (QUICK, "our exporter"):
+        if (own := number(part, who, "median")) is not None:
+            late = _over(own, number(part, NOTHING, "median"))
+            yield Goal(f"paced stream, {of}: median lateness / without", 1.5, late)
+            yield Goal(f"paced stream, {of}: p99 lateness, ms", 10, number(part, who, "p99"))
 
 
 def _exported(mode: str, part: Part) -> Iterator[Goal]:
