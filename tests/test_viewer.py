@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from uuid import uuid4
 import pytest
 from graphs import EXPECTED, a_graph
 from langchain_core.runnables import RunnableLambda
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from stored import SECOND, a_report
 
 from langchain_logprobs import LogprobsCallbackHandler
@@ -41,6 +42,8 @@ def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.fail("The viewer's tests need Chromium. On Debian and Ubuntu: apt install chromium")
+    # As long as a page may take: the machine may be busy.
+    expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
         # Chromium's sandbox does not run as root, which CI often is; these pages are our own.
         sandboxed = hasattr(os, "getuid") and os.getuid() != 0
@@ -212,6 +215,65 @@ def test_a_hundred_thousand_runs_list_at_once_and_to_their_end(
     expect(page.locator("[aria-posinset='100000']")).to_be_visible()
     assert time.monotonic() - began < 10
     assert page.locator("[aria-posinset='100000']").get_attribute("href") is not None
+
+
+def test_what_was_read_stays_when_the_list_is_read_anew_meanwhile(view: Open, store: Store) -> None:
+    for index in range(450):
+        store(a_report(text=f"Answer {index}"))
+    page = view()
+    expect(page.locator(".count-line")).to_contain_text("450 runs")
+
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile("api/runs.*offset=0"), hold)
+    store(a_report(text="a later one"))
+    store.flush()
+    for _ in range(200):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    page.locator(".list").evaluate("of => of.scrollTop = of.scrollHeight")
+    expect(page.locator("[aria-posinset='450']")).to_contain_text("Answer 0")
+    [first] = held
+    first.continue_()
+
+    expect(page.locator(".count-line")).to_contain_text("451 runs")
+    expect(page.locator("[aria-posinset='450']")).to_contain_text("Answer 1")
+    expect(page.locator(".list .waiting")).to_have_count(0)
+
+
+def test_the_first_run_of_an_empty_store_appears_by_itself(view: Open, store: Store) -> None:
+    page = view()
+    expect(page.locator(".empty")).to_contain_text("No runs here yet")
+
+    store(a_report(text="the first one"))
+    store.flush()
+
+    expect(page.locator(".list .answer")).to_have_text("the first one")
+
+
+def test_a_viewer_that_has_stopped_says_so_and_is_read_again_when_it_is_back(
+    browser: Browser, store: Store, path: Path
+) -> None:
+    for index in range(450):
+        store(a_report(text=f"Answer {index}"))
+    store.flush()
+    with serving(path) as server, closing(browser.new_context()) as context:
+        page = context.new_page()
+        page.goto(server.url)
+        expect(page.locator(".count-line")).to_contain_text("450 runs")
+
+        page.route("**/api/runs?**", lambda route: route.abort())
+        page.locator(".list").evaluate("of => of.scrollTop = of.scrollHeight")
+        expect(page.locator("#problem")).to_contain_text("The viewer has stopped")
+        expect(page.locator(".list .waiting").first).to_be_visible()
+        page.unroute("**/api/runs?**")
+
+        expect(page.locator("[aria-posinset='450']")).to_contain_text("Answer 0")
+        expect(page.locator("#problem")).to_be_hidden()
 
 
 def test_the_list_is_walked_by_keyboard(view: Open, store: Store) -> None:

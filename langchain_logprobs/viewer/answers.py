@@ -67,6 +67,7 @@ def choices(stored: StoredRuns) -> dict[str, Any]:
         "models": stored.models(),
         "nodes": stored.nodes(),
         "seq": stored.last_seq(),
+        "tree": stored.last_tree(),
         "dropped": stored.dropped(),
     }
 

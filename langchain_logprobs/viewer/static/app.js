@@ -3,7 +3,7 @@ import { $, ask, problem } from "./dom.js";
 import { showList } from "./list.js";
 import { showRun } from "./run.js";
 
-const state = { seq: 0, close: null };
+const state = { seq: null, tree: null, close: null };
 
 export function parameters() {
   return new URLSearchParams(location.search);
@@ -34,8 +34,7 @@ async function open() {
     if (state.opened === mine) state.heard = shown?.heard ?? null;
     document.documentElement.dataset.ready = "true";
   } catch (error) {
-    if (state.opened !== mine) return;
-    problem(error instanceof TypeError ? "The viewer has stopped. Start it again: langchain-logprobs view" : error.message);
+    if (state.opened === mine) problem(error.message);
   }
 }
 
@@ -46,7 +45,7 @@ function listen() {
     $("live").textContent = told.error ? "store unreadable" : "● live";
     if (told.error) return problem(told.error);
     const isNew = told.seq !== state.seq || told.tree !== state.tree;
-    if (isNew && state.seq) state.heard?.(told.seq);
+    if (isNew && state.seq !== null) state.heard?.(told.seq);
     Object.assign(state, told);
   };
   events.onerror = () => ($("live").textContent = "○ not connected");
@@ -80,13 +79,15 @@ document.addEventListener("click", (event) => {
 
 theme();
 $("home").dataset.go = "";
-ask("choices").then(
-  (of) => {
-    $("store").textContent = of.path;
-    state.seq = of.seq;
-    if (of.dropped) problem(`${of.dropped} reports were dropped: writing could not keep up.`);
+// Asked before anything is shown: whatever is written from here on is heard of.
+await ask("choices").then(
+  ({ path, seq, tree, dropped }) => {
+    $("store").textContent = path;
+    Object.assign(state, { seq, tree });
+    if (dropped) state.dropped = `${dropped} reports were dropped: writing could not keep up.`;
   },
-  (error) => problem(error.message),
+  () => {}, // the view asks too, and says it
 );
 await open();
+if (state.dropped) problem(state.dropped);
 listen();

@@ -65,7 +65,9 @@ export function meter(value, low, words = low ? "unsure" : "sure") {
 
 export async function ask(path, parameters = {}) {
   const query = new URLSearchParams(parameters).toString();
-  const answer = await fetch(`api/${path}${query ? `?${query}` : ""}`);
+  const answer = await fetch(`api/${path}${query ? `?${query}` : ""}`).catch(() => {
+    throw new Error("The viewer has stopped. Start it again: langchain-logprobs view");
+  });
   const body = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.` }));
   if (body.error) throw new Error(body.error);
   return body;

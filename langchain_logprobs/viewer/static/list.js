@@ -10,19 +10,19 @@ const SORTS = {
 const SINCE = { "": "any time", 3600: "the last hour", 86400: "the last day", 604800: "the last week", 2592000: "the last 30 days" };
 const PAGE = 200;
 const CHART_MS = 5000;
+const RETRY_MS = 2000;
 
 export async function showList(main, wanted, { go, isCurrent }) {
   const filters = Object.fromEntries(FILTERS.filter((of) => wanted.get(of)).map((of) => [of, wanted.get(of)]));
   const known = await ask("choices");
   if (!isCurrent()) return null;
-  const list = new List(filters, known.seq);
+  const list = new List(filters);
   const fresh = el("button", { class: "fresh", hidden: true, onclick: () => follow() });
   const trend = el("section", { class: "trend", "aria-label": "Confidence over time" });
   let drawn = Date.now();
   const follow = async () => {
     fresh.hidden = true;
-    list.upTo = (await ask("choices")).seq;
-    await list.reload();
+    await list.reload((await ask("choices")).seq);
     // The chart reads every run there is: not twice a second.
     if (Date.now() - drawn < CHART_MS) return;
     drawn = Date.now();
@@ -30,14 +30,15 @@ export async function showList(main, wanted, { go, isCurrent }) {
   };
   main.replaceChildren(filterBar(filters, known, go), trend, el("div", { class: "count-line" }, list.count, fresh), list.head(), list.box);
   const chart = showTrend(trend, filters);
-  await list.reload();
+  await list.reload(known.seq);
   return {
     close: () => (list.close(), chart.close()),
     heard: async (seq) => {
       if (list.box.scrollTop === 0 && (filters.sort ?? "newest") === "newest") return follow();
       const { total } = await ask("runs", { ...filters, up_to: seq, offset: 0 });
-      if (total > list.total) {
-        fresh.textContent = `${total - list.total} new: show`;
+      const more = total - list.known.total;
+      if (more > 0) {
+        fresh.textContent = `${more} new: show`;
         fresh.hidden = false;
       }
     },
@@ -66,9 +67,12 @@ function filterBar(filters, known, go) {
   );
 }
 
+/** One reading of the list, up to one moment: its pages are of one piece, whatever is written meanwhile. */
+const reading = (upTo) => ({ upTo, total: 0, pages: new Map(), asked: new Set() });
+
 class List {
-  constructor(filters, upTo) {
-    Object.assign(this, { filters, upTo, total: 0, pages: new Map(), asked: new Set() });
+  constructor(filters) {
+    Object.assign(this, { filters, known: reading(0) });
     this.count = el("span", { role: "status" });
     this.inner = el("div", { class: "inner", role: "list" });
     this.box = el("div", { class: "list", tabindex: "-1" }, this.inner);
@@ -89,25 +93,26 @@ class List {
   }
 
   /** Reads the list anew; what is in the page stays until there is something to show instead. */
-  async reload() {
-    this.asked = new Set();
-    await this.load(0, new Map());
+  async reload(upTo) {
+    const anew = (this.latest = reading(upTo));
+    await this.load(0, anew);
+    if (this.latest !== anew || !anew.pages.has(0)) return; // a later one is on its way, or none could be had
+    this.known = anew;
     this.draw(true);
   }
 
-  async load(page, pages = this.pages) {
-    const { asked } = this;
-    if (asked.has(page) || this.closed) return;
-    asked.add(page);
+  async load(page, into = this.known) {
+    if (into.asked.has(page) || this.closed) return;
+    into.asked.add(page);
     try {
-      const got = await ask("runs", { ...this.filters, up_to: this.upTo, offset: page * PAGE });
-      if (asked !== this.asked) return; // the list was read anew meanwhile
-      this.pages = pages.set(page, got.runs);
-      this.total = got.total;
-      this.count.textContent = this.total === 1 ? "1 run" : `${this.total.toLocaleString()} runs`;
+      const got = await ask("runs", { ...this.filters, up_to: into.upTo, offset: page * PAGE });
+      into.pages.set(page, got.runs);
+      into.total = got.total;
+      if (this.failed) problem((this.failed = null));
     } catch (error) {
-      asked.delete(page);
+      this.failed = error;
       problem(error.message);
+      setTimeout(() => (into.asked.delete(page), this.schedule()), RETRY_MS);
     }
   }
 
@@ -120,24 +125,27 @@ class List {
 
   /** Puts what is in sight, and a screen around it, into the page. */
   draw(anew = false) {
-    if (this.closed) return;
+    const { pages, asked, total } = this.known;
+    if (this.closed || !pages.size) return; // nothing is known yet, not even that there is nothing
+    this.count.textContent = total === 1 ? "1 run" : `${total.toLocaleString()} runs`;
     const height = parseFloat(getComputedStyle(this.box).getPropertyValue("--row")) || 36;
-    this.inner.style.height = `${this.total * height}px`;
+    this.inner.style.height = `${total * height}px`;
     const around = Math.ceil(this.box.clientHeight / height);
     const first = Math.max(0, Math.floor(this.box.scrollTop / height) - around);
-    const last = Math.min(this.total, first + 3 * around);
+    const last = Math.min(total, first + 3 * around);
     if (!anew && first === this.first && last === this.last && this.whole) return;
     Object.assign(this, { first, last, whole: true });
     const focused = this.inner.contains(document.activeElement) ? document.activeElement : null;
     const rows = [];
     for (let index = first; index < last; index++) {
-      const run = this.pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+      const run = pages.get(Math.floor(index / PAGE))?.[index % PAGE];
       const row = run ? this.row(run, index) : el("div", { class: "row waiting", tabindex: "-1", "data-index": index }, "…");
-      if (!run) this.fetch(Math.floor(index / PAGE));
+      this.whole &&= Boolean(run);
+      if (!run && !asked.has(Math.floor(index / PAGE))) this.fetch();
       row.style.transform = `translateY(${index * height}px)`;
       rows.push(row);
     }
-    if (!this.total) rows.push(el("p", { class: "empty" }, "No runs here yet. They appear as soon as an application with a Store() calls a model; ", el("code", {}, "langchain-logprobs demo"), " makes some."));
+    if (!total) rows.push(el("p", { class: "empty" }, "No runs here yet. They appear as soon as an application with a Store() calls a model; ", el("code", {}, "langchain-logprobs demo"), " makes some."));
     this.inner.replaceChildren(...rows);
     if (focused) this.refocus(focused, rows);
   }
@@ -148,16 +156,14 @@ class List {
     (same || rows.find((row) => row.dataset.index === dataset.index))?.focus({ preventScroll: true });
   }
 
-  async fetch(page) {
-    this.whole = false;
-    // Whoever flies past a page does not need it.
+  /** Reads the pages in sight, a moment later: whoever flies past a page does not need it. */
+  fetch() {
     clearTimeout(this.waiting);
     this.waiting = setTimeout(async () => {
-      const height = parseFloat(getComputedStyle(this.box).getPropertyValue("--row")) || 36;
-      const from = Math.floor(this.first / PAGE);
+      const { known } = this;
       const to = Math.floor(Math.max(this.last - 1, 0) / PAGE);
-      for (let of = from; of <= to; of++) await this.load(of);
-      if (height) this.draw(true);
+      for (let page = Math.floor(this.first / PAGE); page <= to; page++) await this.load(page, known);
+      if (known === this.known) this.draw(true);
     }, 60);
   }
 
@@ -166,7 +172,7 @@ class List {
     return el(
       "a", {
         class: `row${low ? " unsure" : ""}`, href: `?run=${encodeURIComponent(run.run_id)}`, "data-go": "", "data-index": index,
-        role: "listitem", "aria-setsize": this.total, "aria-posinset": index + 1,
+        role: "listitem", "aria-setsize": this.known.total, "aria-posinset": index + 1,
       },
       el("span", { class: "ended" }, when(run.ended_ns)),
       el("span", { class: "model" }, safe(run.model ?? "–")),
@@ -185,7 +191,7 @@ class List {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
     if (Number.isNaN(at) || !step) return;
     event.preventDefault();
-    const to = Math.min(Math.max(at + step, 0), this.total - 1);
+    const to = Math.min(Math.max(at + step, 0), this.known.total - 1);
     const height = parseFloat(getComputedStyle(this.box).getPropertyValue("--row")) || 36;
     if (to * height < this.box.scrollTop) this.box.scrollTop = to * height;
     if ((to + 1) * height > this.box.scrollTop + this.box.clientHeight) this.box.scrollTop = (to + 1) * height - this.box.clientHeight;
