@@ -58,6 +58,19 @@ class Ticking:
         return id(self)
 
 
+class Counting(Ticking):
+    """A ticker that says when it has ticked a hundred times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count, self.enough = 0, threading.Event()
+
+    def tick(self) -> None:
+        self.count += 1
+        if self.count == 100:
+            self.enough.set()
+
+
 def test_jobs_are_done_in_the_order_in_which_they_came() -> None:
     worker, told = Worker(), Told()
 
@@ -253,6 +266,29 @@ def test_tickers_tick_for_as_long_as_they_exist() -> None:
     while alive() is not None and time.monotonic() < until:
         time.sleep(0.01)
     assert alive() is None
+
+
+def test_a_ticker_ticks_as_often_as_it_asks_whatever_others_ask() -> None:
+    worker, often, seldom = Worker(), Counting(), Ticking(tick_seconds=3600)
+    worker.look_after(seldom)
+
+    worker.look_after(often)
+
+    assert often.enough.wait(60)
+    assert not seldom.ticks.is_set()
+
+
+def test_a_ticker_that_comes_later_waits_for_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "TICK", 3600)
+    worker, seldom, told = Worker(), Ticking(tick_seconds=3600), Told()
+    worker.look_after(seldom)
+    worker.submit(told.job("a", 1), limit=PLENTY)
+    assert worker.flush(60)  # nothing is left to do but to wait for an hour
+
+    often = Counting()
+    worker.look_after(often)
+
+    assert often.enough.wait(60)
 
 
 def test_tickers_hear_of_the_exit_and_of_a_fork() -> None:
