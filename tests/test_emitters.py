@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from conftest import Observed
+from conftest import Observed, wait_until
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.tracers import LangChainTracer
 from langsmith import Client
@@ -137,11 +136,7 @@ def accepting() -> Iterator[Posted]:
 
 def until_posted(posted: Posted, name: str) -> None:
     """Waits for a part of that name."""
-    for _ in range(500):
-        if posted.parts(name):
-            return
-        time.sleep(0.02)
-    pytest.fail("not within 10 s")
+    wait_until(lambda: posted.parts(name))
 
 
 def a_logger_provider() -> tuple[LoggerProvider, InMemoryLogRecordExporter]:

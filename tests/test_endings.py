@@ -64,9 +64,10 @@ async def time_out(
         await until(lambda: len(handler.open_calls()) == calls)
         limit.reschedule(asyncio.get_running_loop().time())
 
+    limit = asyncio.timeout(None)
+    expiring = asyncio.create_task(expire())
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(None) as limit:
-            expiring = asyncio.create_task(expire())
+        async with limit:
             await awaited
     await expiring
 
