@@ -86,7 +86,7 @@ def _of_block(block: Block, tokens: Sequence[TokenLogprob]) -> Columns:
 
 
 def _of_lone(logprobs: Sequence[float]) -> Columns:
-    """The measures of tokens that came without candidates, as where only `logprobs` is asked for."""
+    """The measures of tokens without candidates: of a model asked for `logprobs` alone."""
     unknown = [None] * len(logprobs)
     log_odds = [None if of >= 0 else of - log1mexp(of) for of in logprobs]
     surprisals = list(map(sub, repeat(0.0), logprobs))
