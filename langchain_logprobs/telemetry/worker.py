@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 _LOG = logging.getLogger("langchain_logprobs")
 
@@ -29,7 +30,7 @@ REST = 0.001
 WAIT = 0.01
 """Seconds between two looks at lanes that are all blocked."""
 TICK = 5.0
-"""Seconds between two rounds of the tickers, at the most."""
+"""Seconds between two looks at which tickers are due, at the most."""
 EXIT_TIMEOUT = 30.0
 """Seconds that interpreter exit waits for what is under way: as long as OpenTelemetry's own."""
 EXIT_PATIENCE = 5.0
@@ -85,7 +86,7 @@ class Worker:
     """Runs jobs, one slice at a time and in turns, and lets the tickers tick."""
 
     def __init__(self) -> None:
-        self._tickers: WeakSet[Ticker] = WeakSet()
+        self._tickers: WeakKeyDictionary[Ticker, float] = WeakKeyDictionary()  # when each is due
         self._reset()
 
     def _reset(self) -> None:
@@ -108,7 +109,7 @@ class Worker:
     def look_after(self, ticker: Ticker) -> None:
         """Lets it tick for as long as it exists."""
         with self._changed:
-            self._tickers.add(ticker)
+            self._tickers.setdefault(ticker, time.monotonic() + ticker.tick_seconds)
             self._start()
             self._changed.notify_all()
 
@@ -198,35 +199,39 @@ class Worker:
                 self._thread.start()
 
     def _run(self) -> None:
-        ticked = time.monotonic()
         while True:
-            every = self._every()
-            if time.monotonic() - ticked >= every:
-                self._tick()
-                ticked = time.monotonic()
-            job = self._next(max(0.0, ticked + every - time.monotonic()))
+            self._tick()
+            job = self._next()
             if job is not None:
                 self._do_slice(job)
 
     # Apart from the loop, whose variables would keep alive what nobody else holds.
 
-    def _every(self) -> float:
-        return min([TICK, *(ticker.tick_seconds for ticker in self.tickers())])
-
     def _tick(self) -> None:
-        for ticker in self.tickers():
+        for ticker in self._due():
             try:
                 ticker.tick()
             except Exception:  # noqa: BLE001 - one that raises must not end it for all
                 _LOG.warning("Error while looking for silent calls.", exc_info=True)
 
-    def _next(self, timeout: float) -> Job | None:
-        """The job whose turn it is, if there is one in time."""
+    def _due(self) -> list[Ticker]:
+        """The tickers whose time has come; each is due again when its own interval has passed."""
+        with self._changed:
+            now = time.monotonic()
+            due = [ticker for ticker, at in self._tickers.items() if at <= now]
+            self._tickers.update({ticker: now + ticker.tick_seconds for ticker in due})
+            return due
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is, if there is one before a ticker is due or one more comes."""
         with self._changed:
             if self._lanes and self._blocked >= len(self._lanes):
                 self._blocked = 0
                 self._changed.wait(WAIT)
-            if not self._changed.wait_for(lambda: self._lanes, timeout):
+            if not self._lanes:
+                first = min(self._tickers.values(), default=math.inf)
+                self._changed.wait(min(TICK, max(0.0, first - time.monotonic())))
+            if not self._lanes:
                 return None
             turn = next(iter(self._lanes))
             lane = self._lanes[turn] = self._lanes.pop(turn)  # the next lane is first now
