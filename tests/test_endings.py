@@ -60,15 +60,20 @@ async def time_out(
 ) -> None:
     """Lets it time out as soon as it has begun so many calls."""
 
+    limit = asyncio.timeout(None)
+
     async def expire() -> None:
         await until(lambda: len(handler.open_calls()) == calls)
         limit.reschedule(asyncio.get_running_loop().time())
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(None) as limit:
+    async def limited() -> None:
+        async with limit:
             expiring = asyncio.create_task(expire())
             await awaited
-    await expiring
+            await expiring
+
+    with pytest.raises(TimeoutError):
+        await limited()
 
 
 def test_a_stream_left_early_is_cancelled_with_what_arrived(observed: Observed) -> None:
