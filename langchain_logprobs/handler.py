@@ -174,7 +174,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     def close(self, timeout: float = 30.0) -> bool:
         """Reports the calls still open as abandoned, then flushes; whether everything is sent."""
-        self._expire(_FOREVER_NS)
+        self.at_exit()
         return self.flush(timeout)
 
     # What the worker asks of it
@@ -189,7 +189,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self._guard(self._expire, self._clock() - int(self.settings.idle_timeout * 1e9))
 
     def at_exit(self) -> None:
-        """Reports the calls still open: the interpreter is about to end."""
+        """Reports the calls still open: nothing is going to end them."""
         self._guard(self._expire, _FOREVER_NS)
 
     def after_fork(self) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from conftest import Observed
@@ -97,6 +97,24 @@ def test_what_raises_never_reaches_the_caller_and_is_counted_each_time_and_told_
     assert ERRORS in record.getMessage()
     assert record.exc_info is not None
     assert record.exc_info[0] is BrokenError
+
+
+class Labels(list[str]):
+    """Labels that can be read once."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield from [self.pop() for _ in range(len(self))] or broken()
+
+
+def test_closing_raises_nothing(observed: Observed) -> None:
+    handler = observed.handler(raise_errors=False, labels={"$": Labels(["yes", "no"])})
+    run_id = uuid4()
+    handler.on_chat_model_start({}, [], run_id=run_id)
+    handler.on_llm_new_token("yes", run_id=run_id)
+
+    assert handler.close()
+
+    assert observed.total(ERRORS) == observed.total(ERRORS, where="handler") == 1
 
 
 @pytest.mark.parametrize(("where", "arguments"), PLACES, ids=[where for where, _ in PLACES])

@@ -9,7 +9,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from conftest import PATIENCE
+from conftest import PATIENCE, Observed
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk import environment_variables
@@ -521,6 +521,22 @@ def test_a_flush_that_raises_loses_the_rest_of_its_call_and_says_so(
     assert SHARED.flush(PATIENCE)
 
     assert "Token spans could not be emitted." in caplog.messages
+
+
+def test_a_provider_that_raises_when_it_is_flushed_is_counted_and_said(
+    observed: Observed, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            raise OSError(timeout_millis)
+
+    handler = LogprobsCallbackHandler(
+        tracer_provider=Raising(shutdown_on_exit=False), meter_provider=observed.meter_provider
+    )
+
+    assert not handler.flush(1)
+    assert [of.exc_info[0] for of in caplog.records if of.exc_info] == [OSError]
+    assert observed.total("langchain_logprobs.errors", where="sink") == 1
 
 
 @pytest.mark.parametrize("queue", ["", "512", "64"])

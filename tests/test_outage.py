@@ -31,6 +31,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -43,6 +45,7 @@ from langchain_logprobs import LogprobsCallbackHandler, SettingsError
 from langchain_logprobs.exporters import patience
 from langchain_logprobs.exporters.grpc import OTLPSpanExporter as Grpc
 from langchain_logprobs.exporters.http import OTLPSpanExporter as Http
+from langchain_logprobs.telemetry import metrics
 from langchain_logprobs.telemetry.worker import SHARED
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
@@ -337,6 +340,33 @@ def test_patience_ends_and_what_it_costs_is_counted(
         "Further ones will only be counted."
     )
     assert in_all == "1024 spans in all could not be sent, and are lost."
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0])
+def test_token_spans_that_could_not_be_sent_are_counted(
+    way: Way, port: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader], shutdown_on_exit=False)
+    monkeypatch.setattr(metrics, "get_meter_provider", lambda: meters)
+    application = Application(way.exporter(port, seconds, 0.1))
+
+    application.call(600)
+    application.work(700)
+    assert SHARED.flush(30, id(application.provider))
+    application.provider.shutdown()
+
+    data = reader.get_metrics_data()
+    assert data is not None
+    counted = {
+        str((point.attributes or {})["result"]): getattr(point, "value", None)
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "langchain_logprobs.token_spans"
+        for point in metric.data.data_points
+    }
+    assert counted == {"emitted": 600, "unsent": 600}
 
 
 def test_what_waits_for_a_receiver_that_never_comes_is_bounded_and_told(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -260,6 +260,9 @@ def filled(path: Path, opened: Callable[..., Store]) -> StoredRuns:
         (Query(model="\ud800"), []),
         (Query(up_to=1), ["Answer 0"]),
         (Query(outcome="error"), []),
+        (Query(since_ns=-(2**80)), ["", "Answer 3", "Answer 2", "Answer 1", "Answer 0"]),
+        (Query(since_ns=2**80), []),
+        (Query(until_ns=-(2**80)), []),
     ],
 )
 def test_lists_filter_and_sort(filled: StoredRuns, query: Query, expected: list[str]) -> None:
@@ -376,6 +379,59 @@ def test_a_report_that_cannot_be_stored_does_not_take_others_with_it(
     assert store.flush()
     assert (store.dropped, StoredRuns(path).count(), StoredRuns(path).dropped()) == (1, 2, 1)
     assert "counted as dropped" in caplog.text
+
+
+class ExpiredError(Exception):
+    """What an application's own object may raise."""
+
+
+class Lazy(Mapping[str, object]):
+    """A mapping that cannot be read any more, such as a row whose session is closed."""
+
+    def __getitem__(self, _: str) -> object:
+        raise ExpiredError
+
+    def __iter__(self) -> Iterator[str]:
+        raise ExpiredError
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_metadata_that_raises_anything_does_not_stop_the_writer(
+    opened: Callable[..., Store], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, report = opened(), a_report()
+
+    store(replace(report, call=replace(report.call, run_id=uuid4(), metadata={"row": Lazy()})))
+    store(report)
+
+    assert store.flush()
+    assert (store.dropped, list(StoredRuns(store.path).reports())) == (1, [report])
+    assert "ExpiredError" in caplog.text
+
+
+def test_calls_whose_root_run_never_ends_take_no_more_memory_than_those_that_wait(
+    opened: Callable[..., Store],
+) -> None:
+    store, calls = opened(max_pending=100), [a_report(root=uuid4(), count=9) for _ in range(50)]
+    for call in calls:
+        store(call)
+        store.flush()
+    ended = [
+        RunTree(root_run_id=of.call.root_run_id, name="r", started_ns=0, ended_ns=1) for of in calls
+    ]
+
+    held = [call for call in calls if call in store._held]
+    trees = [tree_report(of, [call]) for of, call in zip(ended, calls, strict=True)]
+    for tree in trees:
+        store(tree)
+        store.flush()
+
+    assert held == calls[-10:]
+    assert len(store._held) == 0
+    runs = StoredRuns(store.path)
+    assert [runs.tree(of.call.root_run_id) for of in calls] == trees
 
 
 def test_runs_older_than_max_age_go_whole_trees_or_not_at_all(
@@ -773,6 +829,27 @@ def test_a_store_moved_away_under_a_writer_is_made_anew(
     store.flush()
 
     assert (StoredRuns(path).count(), StoredRuns(moved).count()) == (1, 1)
+
+
+def test_a_store_whose_folder_is_no_folder_for_a_while_goes_on_afterwards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path / "folder" / "runs.db")
+    store(a_report())
+    store.flush()
+    folder = store.path.parent
+    away = folder.rename(folder.with_name("away"))
+    folder.touch()
+
+    store(a_report())
+    assert not store.flush(0.5)
+    folder.unlink()
+    away.rename(folder)
+
+    assert store.flush(20)
+    assert StoredRuns(store.path).count() == 2
+    assert "cannot be opened" in caplog.text
+    store.close()
 
 
 def test_a_disk_that_is_full_before_the_store_is_made_says_so(path: Path) -> None:

@@ -314,6 +314,45 @@ def test_tickers_hear_of_the_exit_and_of_a_fork() -> None:
     assert told.sent == ["b"]
 
 
+def broken(_: object) -> None:
+    raise OSError("gone")
+
+
+def test_what_is_raised_by_whom_a_job_tells_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    worker, told = Worker(), Told()
+
+    def fail() -> Iterator[int]:
+        yield 1
+        raise ValueError
+
+    worker.submit(Job(3, fail(), lost=broken, failed=broken), limit=PLENTY)
+    worker.submit(told.job("after", 1), limit=PLENTY)
+
+    assert worker.flush(60)
+    assert (told.sent, worker.pending) == (["after"], 0)
+    assert [of.exc_info[0] for of in caplog.records if of.exc_info] == [OSError, OSError]
+
+
+def test_the_exit_gives_up_all_that_is_left_whoever_raises(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Leaving(Ticking):
+        def at_exit(self) -> None:
+            broken(self)
+
+    monkeypatch.setattr(worker_module, "EXIT_PATIENCE", 0.01)
+    worker, told, leaving, gate = Worker(), Told(), Leaving(tick_seconds=60), threading.Event()
+    worker.look_after(leaving)
+    worker.submit(Job(1, blocked(told, gate, 1).slices, broken, broken, "blocked"), limit=PLENTY)
+    worker.submit(blocked(told, gate, 2), limit=PLENTY)
+
+    worker.at_exit()
+    gate.set()
+
+    assert told.lost == [2]
+    assert [of.exc_info[0] for of in caplog.records if of.exc_info] == [OSError, OSError]
+
+
 def test_a_ticker_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     class Raising:
         tick_seconds = 0.01

@@ -71,8 +71,8 @@ def encode(value: object) -> bytes:
     equal; of anything else (metadata may hold any object) only the name of its type is kept.
 
     Raises:
-        ValueError, TypeError, RuntimeError, struct.error: It holds numbers that no column takes, or
-            changes while it is read.
+        ValueError, struct.error: It holds numbers that no column takes.
+        Exception: Whatever an object in it raises where it is looked at.
     """
     columns: list[bytes] = []
     record = json.dumps(_plain(value, columns), separators=(",", ":"), ensure_ascii=True).encode()

@@ -146,10 +146,10 @@ def prepare(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at the path; `None` if there is none."""
+    """Which file is at the path; `None` if there is none that can be seen."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_dev, found.st_ino
 

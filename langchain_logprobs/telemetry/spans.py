@@ -297,11 +297,10 @@ def _field_attributes(report: CallReport, options: Options) -> dict[str, object]
 
 def _told(path: str, report: CallReport, options: Options) -> str | None:
     """The path, if it holds no key of the model's own making, or content may be sent."""
-    known = options.capture_content or {path, pattern_of(path)} & {
-        *report.known_paths,
-        *options.metric_fields,
-    }
-    return path if known else None
+    is_known = options.capture_content or any(
+        of in report.known_paths or of in options.metric_fields for of in (path, pattern_of(path))
+    )
+    return path if is_known else None
 
 
 def _field_paths(report: CallReport, options: Options) -> dict[int, str]:

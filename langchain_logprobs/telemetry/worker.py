@@ -20,10 +20,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 _LOG = logging.getLogger("langchain_logprobs")
+_Result = TypeVar("_Result")
 
 REST = 0.001
 """Seconds of rest after every slice."""
@@ -150,13 +152,13 @@ class Worker:
             self._lanes.clear()
             self._changed.notify_all()
         for job, count in left:
-            job.lost(count)
+            _guarded(_say, job.lost, count)
         return sum(count for _, count in left)
 
     def at_exit(self) -> None:
         """Lets the tickers hand over what they hold, and the jobs run out."""
         for ticker in self.tickers():
-            ticker.at_exit()
+            _guarded(_say, ticker.at_exit)
         if not self._run_out(time.monotonic() + EXIT_TIMEOUT):
             self.give_up()
 
@@ -187,7 +189,7 @@ class Worker:
         """In a child process: the jobs are the parent's, and the thread did not come along."""
         self._reset()
         for ticker in self.tickers():
-            ticker.after_fork()
+            _guarded(_say, ticker.after_fork)
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -209,10 +211,7 @@ class Worker:
 
     def _tick(self) -> None:
         for ticker in self._due():
-            try:
-                ticker.tick()
-            except Exception:  # noqa: BLE001 - one that raises must not end it for all
-                _LOG.warning("Error while looking for silent calls.", exc_info=True)
+            _guarded(_say, ticker.tick)
 
     def _due(self) -> list[Ticker]:
         """The tickers whose time has come; each is due again when its own interval has passed."""
@@ -238,13 +237,9 @@ class Worker:
             return lane.jobs[0]
 
     def _do_slice(self, job: Job) -> None:
-        try:
-            sent = next(job.slices, None)
-        except Exception as error:  # noqa: BLE001 - the far end of the sink's guard
-            job.failed(error)
-            sent = None
+        sent = _guarded(partial(_guarded, _say, job.failed), next, job.slices, None)
         if sent is None and (lost := self._take(job, job.left)):
-            job.lost(lost)
+            _guarded(_say, job.lost, lost)
         with self._changed:
             if sent is None:
                 self._end(job)
@@ -261,6 +256,25 @@ class Worker:
             lane.jobs.popleft()
             if not lane.jobs:
                 del self._lanes[job.lane]
+
+
+def _guarded(
+    told: Callable[[Exception], object], call: Callable[..., _Result], *args: object
+) -> _Result | None:
+    """What it returns; `None` where it raises, and somebody is told.
+
+    The far end of the sinks' guard: all that is called here is a sink's or a handler's, and must
+    not end the thread that works for all of them.
+    """
+    try:
+        return call(*args)
+    except Exception as error:  # noqa: BLE001 - their exporters', span processors', instruments'
+        told(error)
+        return None
+
+
+def _say(error: Exception) -> None:
+    _LOG.warning("Error in the background, swallowed so that the rest goes on.", exc_info=error)
 
 
 SHARED = Worker()
