@@ -842,13 +842,12 @@ def test_a_store_whose_folder_is_no_folder_for_a_while_goes_on_afterwards(
     folder.touch()
 
     store(a_report())
-    assert not store.flush(0.5)
+    wait_until(lambda: "cannot be opened" in caplog.text)
     folder.unlink()
     away.rename(folder)
 
-    assert store.flush(20)
+    assert store.flush(PATIENCE)
     assert StoredRuns(store.path).count() == 2
-    assert "cannot be opened" in caplog.text
     store.close()
 
 
