@@ -384,13 +384,9 @@ def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
 
 
 def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
-    match options.token_spans:
-        case "all":
-            return True
-        case "low":
-            return token.logprob is not None and math.exp(token.logprob) < low_token
-        case _:
-            return False
+    if options.token_spans == "low":
+        return token.logprob is not None and math.exp(token.logprob) < low_token
+    return options.token_spans == "all"
 
 
 def _present(attributes: Mapping[str, object]) -> Attributes:
