@@ -12,7 +12,7 @@ export class Heat {
     this.box.addEventListener("pointerleave", () => this.leave());
     this.box.addEventListener("click", (event) => this.click(event));
     this.box.addEventListener("keydown", (event) => this.key(event));
-    this.box.addEventListener("focus", () => this.at ?? (this.box.matches(":focus-visible") && this.move(0)));
+    this.box.addEventListener("focus", () => this.box.matches(":focus-visible") && (this.at === null ? this.move(0) : this.pop(this.at)));
     this.box.addEventListener("blur", () => ($("pop").hidden = true));
     this.scrolled = () => this.pinned || ($("pop").hidden = true);
     addEventListener("scroll", this.scrolled, { passive: true });
@@ -63,8 +63,11 @@ export class Heat {
         if (this.tokens[of].probability !== null && this.tokens[of].probability < this.lowToken) return of;
       return at;
     };
+    const on = () => Math.min(at + 1, last);
+    const back = () => Math.max(at - 1, 0);
+    const isLeftward = getComputedStyle(this.box).direction === "rtl";
     const moves = {
-      ArrowRight: () => Math.min(at + 1, last), ArrowLeft: () => Math.max(at - 1, 0),
+      ArrowRight: isLeftward ? back : on, ArrowLeft: isLeftward ? on : back,
       ArrowDown: () => this.line(1), ArrowUp: () => this.line(-1),
       Home: () => 0, End: () => last, n: () => low(1), p: () => low(-1),
     };
