@@ -568,6 +568,10 @@ def test_the_chart_names_the_models_with_the_most_runs_and_outlives_a_failure(
 
     expect(page.locator(".trend h2")).to_contain_text("the 6 of 8 with the most runs")
     expect(named).to_have_text(["Time", *(f"model {of}" for of in (7, 6, 5, 4, 3, 2))])
+    dashes = page.locator(".key line").evaluate_all(
+        "of => of.map(its => its.getAttribute('stroke-dasharray'))"
+    )
+    assert len(set(dashes)) == 6
     page.route("**/api/trend**", lambda route: route.fulfill(json={"error": "Not now."}))
     page.get_by_label("Theme").select_option("dark")
     expect(named).to_have_count(7)

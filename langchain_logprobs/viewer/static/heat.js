@@ -1,6 +1,8 @@
 // The answer as a heat map. Hover shows what else the model had in mind; so do the arrow keys.
 import { $, band, el, fixed, percent, safe } from "./dom.js";
 
+const LONGEST = 120; // characters of a token beside the answer, which has all of them
+
 export class Heat {
   constructor(tokens, lowToken, { moved = () => {}, label = "The answer, token by token" } = {}) {
     Object.assign(this, { tokens, lowToken, moved, at: null });
@@ -151,4 +153,4 @@ function row([text, p, chosen]) {
     el("td", { class: "number" }, percent(p, 1)));
 }
 
-const quoted = (text) => el("code", {}, `“${safe(text).replaceAll("\n", "")}”`);
+const quoted = (text) => el("code", {}, `“${safe(text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text).replaceAll("\n", "")}”`);

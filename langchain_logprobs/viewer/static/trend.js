@@ -25,6 +25,7 @@ export function showTrend(box, filters) {
     const told = `median and middle half, by model${others ? `: the ${shown.length} of ${models.length} with the most runs` : ""}`;
     box.append(el("h2", {}, "Confidence over time ", el("small", { class: "dim" }, told)));
     chart = new uPlot(options(shown, box.clientWidth), data(shown, times, buckets), box);
+    box.querySelectorAll(".u-series:not(.edge) .u-marker").forEach((of, index) => of.replaceWith(index ? key(chart.series[3 * index - 2]) : ""));
   };
   const reload = async () => {
     const mine = (asked = {});
@@ -47,6 +48,17 @@ function mostUsed(buckets) {
   const runs = new Map();
   for (const { model, count } of buckets) runs.set(model, (runs.get(model) ?? 0) + count);
   return [...runs.keys()].sort((a, b) => runs.get(b) - runs.get(a) || String(a).localeCompare(String(b)));
+}
+
+/** The line as it is drawn, dashes and all: nobody need tell its colour from the others'. */
+function key({ stroke, dash }) {
+  const [picture, line] = ["svg", "line"].map((of) => document.createElementNS("http://www.w3.org/2000/svg", of));
+  const attributes = { x1: 0, x2: 26, y1: 5, y2: 5, "stroke-width": 2, stroke: stroke(), "stroke-dasharray": dash.join(" ") || "none" };
+  for (const [name, value] of Object.entries(attributes)) line.setAttribute(name, value);
+  picture.setAttribute("class", "key");
+  picture.setAttribute("aria-hidden", "true");
+  picture.append(line);
+  return picture;
 }
 
 function data(models, times, buckets) {
