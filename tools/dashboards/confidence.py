@@ -45,9 +45,9 @@ ANSWERED = series(names.RESPONSES) + selector(names.RESPONSES)
 """Every series of responses, for what asks only which there are."""
 NEW_MODEL = (
     f'group by ({RESPONSE_MODEL}) ({ANSWERED[:-1]}, {RESPONSE_MODEL}!=""}}) '
-    f"unless group by ({RESPONSE_MODEL}) ({ANSWERED} offset 1h)"
+    f"unless group by ({RESPONSE_MODEL}) (last_over_time({ANSWERED}[1d] offset 1h))"
 )
-"""The models that answer now and did not an hour ago."""
+"""The models that answer now, and in the day before the last hour did not."""
 
 
 def build() -> models.Dashboard:
