@@ -96,6 +96,17 @@ class Observed:
             for metric in scope.metrics
         }
 
+    def sums(self) -> dict[str, float]:
+        """Every histogram: the sum of what it was told, over all attributes."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: sum(of.sum for of in metric.data.data_points if hasattr(of, "sum"))
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.data.data_points and hasattr(metric.data.data_points[0], "bucket_counts")
+        }
+
     def total(self, metric: str, **attributes: str) -> float:
         """The value of a metric, summed over everything but these attributes."""
         wanted = set(attributes.items())

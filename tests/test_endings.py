@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypedDict
 from uuid import UUID, uuid4
@@ -159,6 +159,43 @@ def test_a_provider_error_half_way_is_an_error_with_what_arrived(observed: Obser
     (span,) = observed.spans("chat")
     assert span.status.description == "BrokenError"
     assert (span.attributes or {})["error.type"] == "BrokenError"
+
+
+class Kills(BaseCallbackHandler):
+    """Ends a stream at its fourth piece, on purpose."""
+
+    run_inline = raise_error = True
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def on_llm_new_token(self, *_: Any, **__: Any) -> None:
+        self.pieces += 1
+        if self.pieces == 4:
+            raise BrokenError
+
+
+async def _pieces(stream: Iterator[Any]) -> AsyncIterator[Any]:
+    for piece in stream:
+        yield piece
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_stream_that_another_handler_ends_has_the_text_of_all_its_tokens(
+    observed: Observed, *, asynchronous: bool
+) -> None:
+    handler = observed.handler(keep=9)
+    config: RunnableConfig = {"callbacks": [handler, Kills()]}
+
+    stream: Any = a_model().astream("", config)
+    if not asynchronous:
+        stream = _pieces(a_model().stream("", config))
+    with pytest.raises(BrokenError):
+        await leave(stream, len(WORDS))
+
+    report = only(observed, handler)  # LangChain has not put the last piece to the others yet
+    assert (report.call.outcome, texts(report)) == ("error", ["t0 ", "t1 ", "t2 "])
+    assert report.text == "t0 t1 t2 "
 
 
 def test_a_provider_error_before_the_first_token_says_there_was_no_answer(
