@@ -290,6 +290,7 @@ class Held:
     def __init__(self, page: Page, pattern: str) -> None:
         self.page = page
         self.waiting: list[Route] = []
+        self.released: set[int] = set()
         self.pattern = re.compile(pattern)
         page.route(self.pattern, self.hold)
 
@@ -297,7 +298,7 @@ class Held:
         self.waiting.append(route)
 
     def until(self, count: int) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while len(self.waiting) < count and time.monotonic() < deadline:
             self.page.wait_for_timeout(20)
         assert len(self.waiting) >= count
@@ -306,9 +307,13 @@ class Held:
         url = self.waiting[index].request.url
         with self.page.expect_response(url):
             self.waiting[index].continue_()
+        self.released.add(index)
 
     def end(self) -> None:
         self.page.unroute(self.pattern)
+        for index, route in enumerate(self.waiting):
+            if index not in self.released:  # asked for since the last was let through
+                route.continue_()
 
 
 def until_told(page: Page, seq: int) -> None:
@@ -488,6 +493,7 @@ def test_a_viewer_started_anew_on_its_port_has_another_address_and_says_so(
     store(a_report(text="Lisbon"))
     store.flush()
     with closing(browser.new_context()) as context:
+        context.set_default_timeout(PATIENCE * 1000)
         page = context.new_page()
         with serving(path) as server:
             port = int(server.url.split(":")[2].partition("/")[0])
