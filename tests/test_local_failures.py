@@ -70,6 +70,14 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert wait_until_gone(children(os.getpid()) - before)
 
 
+@pytest.fixture(autouse=True)
+def _a_hangup_is_heard() -> Iterator[None]:
+    """What `nohup` starts ignores it, and so would what is started from there."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @contextmanager
 def running(*command: str) -> Iterator[tuple[subprocess.Popen[bytes], set[int]]]:
     """A process of ours that has a local model up, and the processes it started."""
