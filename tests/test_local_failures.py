@@ -98,7 +98,7 @@ def test_every_failure_names_the_ways_out() -> None:
         "\n"
         "Either:\n"
         '  pip install "langchain-logprobs[local]"   installs it, on Linux, macOS and Windows\n'
-        "  export OPENAI_API_KEY=...                 uses OpenAI's models instead\n"
+        "  OPENAI_API_KEY=..., --model gpt-4o-mini   uses one of OpenAI's models instead\n"
         "  --base-url URL --model NAME               uses any OpenAI-compatible server "
         "(Ollama, vLLM, ...)"
     )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -472,6 +475,55 @@ async def test_what_a_streaming_model_stored_in_a_cache_is_whole(
     assert_seen(observed, handler, [says(NORWAY, source="stream"), says(NORWAY)])
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_of_several_prompts_those_that_are_not_in_the_cache_are_reported(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, *, asynchronous: bool
+) -> None:
+    model, prompts = legacy(served, cache=InMemoryCache()), ["Chile", "Peru", "Cuba"]
+    model.invoke("Peru")
+
+    made: LLMResult
+    if asynchronous:
+        made = await model.agenerate(prompts, callbacks=[handler])
+    else:
+        made = model.generate(prompts, callbacks=[handler])
+
+    texts = [f"{of}: a0 b" for of in prompts]
+    assert [of[0].text for of in made.generations] == texts
+    asked = [says((of, *NORWAY[1:]), **TEXT) for of in ("Chile", "Cuba")]
+    assert_seen(observed, handler, asked)
+
+
+async def test_of_several_prompts_with_a_handler_each_every_one_hears_its_own(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler
+) -> None:
+    model, prompts, others = legacy(served), ["Chile", "Cuba"], Observed()
+    other = others.handler(keep=9)
+    configs = [RunnableConfig(callbacks=[of]) for of in (handler, other)]
+
+    model.batch(prompts, configs)
+    await model.abatch(prompts, configs)
+    model.generate(prompts, callbacks=[[handler], [other]])
+
+    for of, its, prompt in ((observed, handler, "Chile"), (others, other, "Cuba")):
+        assert_seen(of, its, [says((prompt, *NORWAY[1:]), **TEXT)] * 3)
+    others.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_several_prompts_that_cannot_be_streamed_have_failed_each(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, *, asynchronous: bool
+) -> None:
+    model, prompts = legacy(served, streaming=True), ["Chile", "Cuba"]
+
+    generate: Any = model.agenerate if asynchronous else partial(asyncio.to_thread, model.generate)
+    with pytest.raises(ValueError, match="multiple prompts"):
+        await generate(prompts, callbacks=[handler])
+
+    failed = FAILED.but(model="says", operation="text_completion", error="ValueError")
+    assert_seen(observed, handler, [failed] * 2)
+
+
 async def test_of_a_legacy_completion_from_a_cache_langchain_tells_nothing(
     served: Served, observed: Observed, handler: LogprobsCallbackHandler
 ) -> None:
@@ -573,3 +625,60 @@ async def test_a_provider_that_goes_away_half_way_leaves_what_arrived(
         finish_reason=None,
     )
     assert_seen(observed, handler, [half])
+
+
+async def test_sixty_calls_at_once_in_every_way_are_told_apart(
+    served: Served, observed: Observed
+) -> None:
+    handler = observed.handler(keep=99)
+    config = RunnableConfig(callbacks=[handler])
+    model = chat(served)
+
+    async def one(number: int) -> None:
+        asked = f"w{number}"
+        match number % 4:
+            case 0:
+                await model.ainvoke(asked, config)
+            case 1:
+                assert [of async for of in model.astream(asked, config)]
+            case 2:
+                await asyncio.to_thread(lambda: list(model.stream(asked, config)))
+            case _:
+                assert [of async for of in model.astream_events(asked, config)]
+
+    await asyncio.gather(*map(one, range(60)))
+
+    expected = [
+        says((f"w{of}", *NORWAY[1:]), source="stream" if of % 4 else "end") for of in range(60)
+    ]
+    assert_seen(observed, handler, expected)
+
+
+@pytest.mark.parametrize("way", STREAMS)
+async def test_wherever_a_stream_is_left_its_text_is_that_of_its_tokens(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    model, config = chat(served), RunnableConfig(callbacks=[handler])
+
+    for parts in range(1, 6):
+        if way == "stream":
+            stream = model.stream("Norway", config)
+            assert len(list(islice(stream, parts))) == parts
+            stream.close()
+        else:
+            astream = model.astream("Norway", config)
+            assert all([await anext(astream) for _ in range(parts)])
+            await astream.aclose()
+
+    left = [
+        says(
+            NORWAY[:parts],
+            source="stream" if parts else None,
+            outcome="cancelled",
+            error="GeneratorExit",
+            unavailable=None if parts else "no_answer",
+            finish_reason=None,
+        )
+        for parts in range(5)  # the first piece says who speaks
+    ]
+    assert_seen(observed, handler, left)

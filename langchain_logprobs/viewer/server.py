@@ -20,7 +20,7 @@ _STOP_SECONDS = 10.0
 
 
 class PortTakenError(OSError):
-    """Something else listens on that port."""
+    """That port cannot be had: something else listens on it, or it is for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[
         token: The secret in the address; a new one by default.
 
     Raises:
-        PortTakenError: Something else listens on that port.
+        PortTakenError: It cannot be had.
     """
     token = token or secrets.token_urlsafe(16)
     stopping = threading.Event()
