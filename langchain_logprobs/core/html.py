@@ -51,10 +51,12 @@ STYLE: Final = (
     ".lclp .dim{color:var(--dim)}"
     ".lclp b{font-size:1.15em}"
     # Jupyter has rules of its own for tables and code, and zebra stripes; these are stronger.
-    ".lclp.lclp.lclp table{border-collapse:collapse;color:inherit;margin:.4em 0;table-layout:auto}"
+    ".lclp.lclp.lclp table{border-collapse:collapse;font:inherit;color:inherit;margin:.4em 0;"
+    "table-layout:auto}"
     ".lclp.lclp.lclp tr{background:none}"
     ".lclp.lclp.lclp :is(td,th){border-top:1px solid var(--line);padding:.15em .8em .15em 0;"
     "text-align:left;vertical-align:top;background:none;color:inherit}"
+    ".lclp.lclp.lclp th{white-space:nowrap}"
     ".lclp.lclp.lclp td.n{text-align:right;font-variant-numeric:tabular-nums}"
     ".lclp.lclp.lclp code{font-family:ui-monospace,monospace;white-space:pre-wrap;background:none;"
     "color:inherit;padding:0}"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
 from langchain_logprobs import LogprobsCallbackHandler
@@ -71,7 +71,11 @@ def page_views(browser: Browser, stored: StoredRuns, folder: Path) -> None:
             context.close()
 
         show("", "viewer-list")
-        show(f"?run={_longest(stored).run_id}", "viewer-run", hovered=f".heat span:nth-child({_guess(stored)})")
+        show(
+            f"?run={_longest(stored).run_id}",
+            "viewer-run",
+            hovered=f".heat span:nth-child({_guess(stored)})",
+        )
         show(f"?run={_of_agent(stored).run_id}", "viewer-tree")
         show(f"?run={_invoice(stored).run_id}", "viewer-fields", "dark", ".field:nth-of-type(3)")
 
@@ -79,17 +83,14 @@ def page_views(browser: Browser, stored: StoredRuns, folder: Path) -> None:
 def notebook(browser: Browser, stored: StoredRuns, folder: Path) -> None:
     """A report, and a tree with a call unfolded, as notebooks show them."""
     page = browser.new_page(viewport={"width": 900, "height": 640})
-    page.set_content(stored.report(_longest(stored).run_id)._repr_html_())  # noqa: SLF001 - Jupyter's
+    page.set_content("<!doctype html>" + stored.report(_longest(stored).run_id)._repr_html_())
     page.screenshot(path=folder / "notebook.png")
     tree = stored.tree(_of_agent(stored).root_run_id)
-    page.set_content(tree._repr_html_())  # noqa: SLF001
+    page.set_content("<!doctype html>" + tree._repr_html_())
     page.locator("details").last.evaluate("of => of.open = true")
-    _whole(page, folder / "notebook-tree.png")
+    page.set_viewport_size({"width": 900, "height": 100})
+    page.screenshot(path=folder / "notebook-tree.png", full_page=True)
     page.close()
-
-
-def _whole(page: Page, path: Path) -> None:
-    page.locator("body").screenshot(path=path)
 
 
 def _invoice(stored: StoredRuns) -> RunSummary:

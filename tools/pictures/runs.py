@@ -92,7 +92,7 @@ def make_runs(local: LocalModel, handler: LogprobsCallbackHandler) -> None:
     for question in _ASKED:
         _agent(quiz).invoke({"question": question}, {**config, "run_name": "quiz agent"})
     story = ChatPromptTemplate([("human", "{question}")]) | _chat(local, 380, stop=None)
-    story.invoke({"question": "What is the Amazon rainforest?"}, config)
+    story.invoke({"question": "The Amazon rainforest is"}, config)
 
 
 def _chat(local: LocalModel, tokens: int, stop: Any = ("\n", "Q:")) -> Any:
@@ -109,7 +109,7 @@ def _chat(local: LocalModel, tokens: int, stop: Any = ("\n", "Q:")) -> Any:
     )
 
 
-def _extraction(local: LocalModel) -> Runnable[Any, Any]:
+def _extraction(local: LocalModel) -> Any:
     example = Invoice(
         vendor="Miller & Sons", date="2024-03-03", total=120.5, currency=Currency.EUR, paid=False
     )
