@@ -27,6 +27,7 @@ from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.losses import losses
 from langchain_logprobs.outcome import error_kind, outcome_of
+from langchain_logprobs.overlooked import have_others_told
 from langchain_logprobs.reporting import Reporting
 from langchain_logprobs.settings import (
     Settings,
@@ -174,7 +175,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
 
     def close(self, timeout: float = 30.0) -> bool:
         """Reports the calls still open as abandoned, then flushes; whether everything is sent."""
-        self._expire(_FOREVER_NS)
+        self.at_exit()
         return self.flush(timeout)
 
     # What the worker asks of it
@@ -189,7 +190,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self._guard(self._expire, self._clock() - int(self.settings.idle_timeout * 1e9))
 
     def at_exit(self) -> None:
-        """Reports the calls still open: the interpreter is about to end."""
+        """Reports the calls still open: nothing is going to end them."""
         self._guard(self._expire, _FOREVER_NS)
 
     def after_fork(self) -> None:
@@ -240,6 +241,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Opens a call."""
         del prompts
+        self._guard(have_others_told)
         self._guard(self._start_call, "text_completion", serialized, run_id, kwargs)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -370,7 +372,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         outcome, kind = outcome_of(error), error_kind(error)
         ended = self._capture.end_run(run_uuid(run_id), outcome, kind, self._clock())
         # A chain's stream that is left early ends well, and tells the model's run only afterwards.
-        self._close(ended, "cancelled" if error is None else outcome, error)
+        self._close(ended, "cancelled" if outcome == "ok" else outcome, error)
 
     def _expire(self, before_ns: int) -> None:
         for ended in self._capture.expire(before_ns, self._clock()):

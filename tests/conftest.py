@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -23,9 +25,22 @@ from langchain_logprobs.testing import FixedIds
 
 pytest.register_assert_rewrite("cells")  # what it compares is shown when it differs
 
-# A deadline measures how busy the machine is.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# A deadline measures how busy the machine is, and so does the time that drawing examples takes.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Whether a change is right must not depend on the dice; `make seek` throws them.
+settings.register_profile("repeat", unhurried, derandomize=True)
+settings.register_profile("seek", unhurried, derandomize=False, max_examples=1000, print_blob=True)
+settings.load_profile("repeat")
+
+PATIENCE = 120.0
+"""Seconds in which what is waited for comes, however busy the machine is."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """What a shell starts in the background ignores it, and so would what is started from there."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +96,17 @@ class Observed:
             for metric in scope.metrics
         }
 
+    def sums(self) -> dict[str, float]:
+        """Every histogram: the sum of what it was told, over all attributes."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: sum(of.sum for of in metric.data.data_points if hasattr(of, "sum"))
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.data.data_points and hasattr(metric.data.data_points[0], "bucket_counts")
+        }
+
     def total(self, metric: str, **attributes: str) -> float:
         """The value of a metric, summed over everything but these attributes."""
         wanted = set(attributes.items())
@@ -122,13 +148,20 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-async def until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(holds: Callable[[], object]) -> None:
     """Waits until something holds; fails if it does not in time."""
-    for _ in range(int(seconds / 0.01)):
-        if holds():
-            return
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "It did not come about in time."
         await asyncio.sleep(0.01)
-    pytest.fail(f"not within {seconds} s")
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    """The same, in code that is not asynchronous."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end, "It did not come about in time."
+        time.sleep(0.01)
 
 
 def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:

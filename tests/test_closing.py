@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Observed
+from conftest import PATIENCE, Observed
 from langchain_core.output_parsers import StrOutputParser
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -22,7 +22,7 @@ from langchain_logprobs.telemetry.linking import watch
 from langchain_logprobs.telemetry.pace import SLICE, pace_of
 from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.spans import Options
-from langchain_logprobs.telemetry.worker import Worker
+from langchain_logprobs.telemetry.worker import SHARED, Worker
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
 MODEL = ScriptedChatModel(answers=[answer("a", "b", "c")])
@@ -190,6 +190,21 @@ def test_tokens_given_up_at_exit_keep_no_trace_open(
     assert worker.give_up() == 3
     assert not store.open
     assert store.names() == ["logprobs", "their llm"]
+
+
+def test_a_back_end_that_cannot_be_flushed_keeps_no_trace_open(
+    observed: Observed, store: BaseMlflowSpanProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> bool:
+        raise OSError("gone")
+
+    monkeypatch.setattr(store, "force_flush", gone)
+
+    MODEL.invoke("", {"callbacks": [observed.handler(), theirs(observed)]})
+
+    assert SHARED.flush(PATIENCE)
+    assert not store.open
+    assert store.names() == ["logprobs", "their llm", "token", "token", "token"]
 
 
 def test_a_report_that_is_dropped_keeps_no_trace_open(

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from conftest import Observed
@@ -97,6 +97,24 @@ def test_what_raises_never_reaches_the_caller_and_is_counted_each_time_and_told_
     assert ERRORS in record.getMessage()
     assert record.exc_info is not None
     assert record.exc_info[0] is BrokenError
+
+
+class Labels(list[str]):
+    """Labels that can be read once."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield from [self.pop() for _ in range(len(self))] or broken()
+
+
+def test_closing_raises_nothing(observed: Observed) -> None:
+    handler = observed.handler(raise_errors=False, labels={"$": Labels(["yes", "no"])})
+    run_id = uuid4()
+    handler.on_chat_model_start({}, [], run_id=run_id)
+    handler.on_llm_new_token("yes", run_id=run_id)
+
+    assert handler.close()
+
+    assert observed.total(ERRORS) == observed.total(ERRORS, where="handler") == 1
 
 
 @pytest.mark.parametrize(("where", "arguments"), PLACES, ids=[where for where, _ in PLACES])
@@ -373,17 +391,17 @@ def test_a_plain_sink_needs_no_more_than_to_be_called() -> None:
 
 
 class Flushing:
-    """A sink that takes its time."""
+    """A sink that may take all the time there is."""
 
-    def __init__(self, *, answer: Any = True, seconds: float = 0.0) -> None:
-        self.answer, self.seconds = answer, seconds
+    def __init__(self, *, answer: Any = True, slow: bool = False) -> None:
+        self.answer, self.slow = answer, slow
         self.timeouts: list[float] = []
 
     def __call__(self, report: Report) -> None: ...
 
     def flush(self, timeout: float) -> bool:
         self.timeouts.append(timeout)
-        time.sleep(self.seconds)
+        time.sleep(timeout if self.slow else 0)
         if isinstance(self.answer, Exception):
             raise self.answer
         return bool(self.answer)
@@ -399,11 +417,11 @@ def test_every_sink_is_flushed_and_one_that_fails_or_is_late_is_told_by_the_answ
 
 
 def test_sinks_share_the_time_there_is() -> None:
-    slow, patient = Flushing(seconds=0.05), Flushing()
+    slow, patient = Flushing(slow=True), Flushing()
 
-    LogprobsCallbackHandler(sinks=[slow, patient]).flush(0.03)
+    LogprobsCallbackHandler(sinks=[slow, patient]).flush(1.0)
 
-    assert 0 < slow.timeouts[0] <= 0.03
+    assert 0 < slow.timeouts[0] <= 1.0
     assert patient.timeouts == [0.0]
 
 

@@ -9,6 +9,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
+from conftest import PATIENCE, Observed
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk import environment_variables
@@ -158,7 +159,7 @@ def spans_of(
                 list(model.stream("?", config={"callbacks": [handler]}))
         else:
             list(model.stream("?", config={"callbacks": [handler]}))
-        assert SHARED.flush(30)  # of processors of one's own, older SDKs say that they cannot
+        assert SHARED.flush(PATIENCE)  # of processors of one's own, older SDKs say that they cannot
     return [described(span) for span in exporter.get_finished_spans()], bool(made)
 
 
@@ -426,7 +427,7 @@ def test_a_burst_of_token_spans_loses_none_and_evicts_none_of_the_application() 
     model.invoke("?", config={"callbacks": [handler]})
     for _ in range(100):
         provider.get_tracer("application").start_span("work").end()
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 8 * BURST
@@ -443,7 +444,7 @@ def test_a_small_queue_makes_small_bursts(monkeypatch: pytest.MonkeyPatch) -> No
     model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
 
     model.invoke("?", config={"callbacks": [handler]})
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 2000
@@ -474,14 +475,14 @@ def test_a_queue_that_cannot_be_seen_is_flushed_however_many_calls_fill_it() -> 
 
     for _ in range(25):
         model.invoke("?", config={"callbacks": [handler]})
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 10_000
 
 
 def test_a_flush_that_hangs_holds_up_no_other_provider() -> None:
-    exporter, other = Slow(60), InMemorySpanExporter()
+    exporter, other = Slow(3600), InMemorySpanExporter()
     hanging, free = TracerProvider(shutdown_on_exit=False), TracerProvider(shutdown_on_exit=False)
     hanging.add_span_processor(Hidden(exporter))
     free.add_span_processor(BatchSpanProcessor(other))
@@ -493,12 +494,12 @@ def test_a_flush_that_hangs_holds_up_no_other_provider() -> None:
     model.invoke("?", config={"callbacks": [first]})
     model.invoke("?", config={"callbacks": [second]})
 
-    assert second.flush(10)
+    assert second.flush(PATIENCE)
     assert [span.name for span in other.get_finished_spans()].count("token") == 2000
     assert not first.flush(0.1)
     exporter.seconds = 0
     exporter._wait.set()
-    assert first.flush(30)
+    assert first.flush(PATIENCE)
     assert exporter.names.count("token") == 2000
     hanging.shutdown()
     free.shutdown()
@@ -517,9 +518,25 @@ def test_a_flush_that_raises_loses_the_rest_of_its_call_and_says_so(
     model = ScriptedChatModel(answers=[answer(*["x"] * 1000)])
 
     model.invoke("?", config={"callbacks": [handler]})
-    assert SHARED.flush(10)
+    assert SHARED.flush(PATIENCE)
 
     assert "Token spans could not be emitted." in caplog.messages
+
+
+def test_a_provider_that_raises_when_it_is_flushed_is_counted_and_said(
+    observed: Observed, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Raising(TracerProvider):
+        def force_flush(self, timeout_millis: int = 30000) -> bool:
+            raise OSError(timeout_millis)
+
+    handler = LogprobsCallbackHandler(
+        tracer_provider=Raising(shutdown_on_exit=False), meter_provider=observed.meter_provider
+    )
+
+    assert not handler.flush(1)
+    assert [of.exc_info[0] for of in caplog.records if of.exc_info] == [OSError]
+    assert observed.total("langchain_logprobs.errors", where="sink") == 1
 
 
 @pytest.mark.parametrize("queue", ["", "512", "64"])
@@ -536,7 +553,7 @@ def test_a_queue_that_cannot_be_seen_is_flushed_before_it_is_full(
     model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
 
     model.invoke("?", config={"callbacks": [handler]})
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 2000

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,12 +19,13 @@ from tempfile import TemporaryDirectory
 from uuid import UUID, uuid4
 
 import pytest
+from conftest import PATIENCE, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.runnables import RunnableLambda
 from stored import SECOND, a_report
 
-from langchain_logprobs import LogprobsCallbackHandler, redact
+from langchain_logprobs import LogprobsCallbackHandler, keep_lowest, redact
 from langchain_logprobs.core.model import (
     CENSORED,
     Candidate,
@@ -37,6 +38,7 @@ from langchain_logprobs.core.report import call_report, tree_report
 from langchain_logprobs.store import Query, Store, StoredRuns, StoreError, default_path, store_at
 from langchain_logprobs.store import schema as schema_module
 from langchain_logprobs.store.codec import DamagedError, decode, encode
+from langchain_logprobs.telemetry.spans import Options, token_spans
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
 
 
@@ -129,6 +131,18 @@ def test_a_report_of_anything_is_read_back_equal(call: ModelCall, reason: object
 
     assert read == report
     assert read.call.metadata == call.metadata
+
+
+@given(calls)
+@settings(deadline=None)
+def test_a_report_that_was_read_can_be_gone_on_with_as_one_that_was_not(call: ModelCall) -> None:
+    report = call_report(call)
+
+    read = decode(encode(report))
+
+    assert redact()(read) == redact()(report)
+    assert keep_lowest(1)(read) == keep_lowest(1)(report)
+    assert list(token_spans(read, Options())) == list(token_spans(report, Options()))
 
 
 @given(st.binary(max_size=200))
@@ -259,6 +273,9 @@ def filled(path: Path, opened: Callable[..., Store]) -> StoredRuns:
         (Query(model="\ud800"), []),
         (Query(up_to=1), ["Answer 0"]),
         (Query(outcome="error"), []),
+        (Query(since_ns=-(2**80)), ["", "Answer 3", "Answer 2", "Answer 1", "Answer 0"]),
+        (Query(since_ns=2**80), []),
+        (Query(until_ns=-(2**80)), []),
     ],
 )
 def test_lists_filter_and_sort(filled: StoredRuns, query: Query, expected: list[str]) -> None:
@@ -342,7 +359,7 @@ def test_what_does_not_fit_in_the_queue_is_counted_told_and_noted(
     store(a_report(count=0))
 
     assert store.dropped > 0
-    assert store.flush(20)
+    assert store.flush(PATIENCE)
     store(a_report(count=0))
     assert store.flush()
     runs = StoredRuns(path)
@@ -375,6 +392,59 @@ def test_a_report_that_cannot_be_stored_does_not_take_others_with_it(
     assert store.flush()
     assert (store.dropped, StoredRuns(path).count(), StoredRuns(path).dropped()) == (1, 2, 1)
     assert "counted as dropped" in caplog.text
+
+
+class ExpiredError(Exception):
+    """What an application's own object may raise."""
+
+
+class Lazy(Mapping[str, object]):
+    """A mapping that cannot be read any more, such as a row whose session is closed."""
+
+    def __getitem__(self, _: str) -> object:
+        raise ExpiredError
+
+    def __iter__(self) -> Iterator[str]:
+        raise ExpiredError
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_metadata_that_raises_anything_does_not_stop_the_writer(
+    opened: Callable[..., Store], caplog: pytest.LogCaptureFixture
+) -> None:
+    store, report = opened(), a_report()
+
+    store(replace(report, call=replace(report.call, run_id=uuid4(), metadata={"row": Lazy()})))
+    store(report)
+
+    assert store.flush()
+    assert (store.dropped, list(StoredRuns(store.path).reports())) == (1, [report])
+    assert "ExpiredError" in caplog.text
+
+
+def test_calls_whose_root_run_never_ends_take_no_more_memory_than_those_that_wait(
+    opened: Callable[..., Store],
+) -> None:
+    store, calls = opened(max_pending=100), [a_report(root=uuid4(), count=9) for _ in range(50)]
+    for call in calls:
+        store(call)
+        store.flush()
+    ended = [
+        RunTree(root_run_id=of.call.root_run_id, name="r", started_ns=0, ended_ns=1) for of in calls
+    ]
+
+    held = [call for call in calls if call in store._held]
+    trees = [tree_report(of, [call]) for of, call in zip(ended, calls, strict=True)]
+    for tree in trees:
+        store(tree)
+        store.flush()
+
+    assert held == calls[-10:]
+    assert len(store._held) == 0
+    runs = StoredRuns(store.path)
+    assert [runs.tree(of.call.root_run_id) for of in calls] == trees
 
 
 def test_runs_older_than_max_age_go_whole_trees_or_not_at_all(
@@ -473,7 +543,7 @@ def run_python(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 def test_several_processes_make_and_fill_one_store_and_lose_nothing_at_exit(path: Path) -> None:
     writers = [run_python(WRITER, str(path), f"p{index}") for index in range(4)]
-    said = [writer.communicate(timeout=100)[0] for writer in writers]
+    said = [writer.communicate(timeout=600)[0] for writer in writers]
 
     assert said == [""] * 4
     runs = StoredRuns(path)
@@ -493,7 +563,7 @@ store(a_report(model="before"))
 store.flush()
 child = os.fork()
 store(a_report(model="child" if child == 0 else "parent"))
-assert store.flush(20)
+assert store.flush(300)
 if child == 0:
     store.close()
     os._exit(0)
@@ -516,16 +586,16 @@ for _ in range(15):
     child = os.fork()
     if child == 0:
         store(a_report(model="child"))
-        done = store.close(20)
+        done = store.close(300)
         os._exit(0 if done else 1)
     assert os.waitpid(child, 0)[1] == 0
-print("ok" if store.close(20) else "not written")
+print("ok" if store.close(300) else "not written")
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_forks_in_the_middle_of_writing_lose_nothing(path: Path) -> None:
-    said, _ = run_python(FORKS, str(path)).communicate(timeout=200)
+    said, _ = run_python(FORKS, str(path)).communicate(timeout=600)
 
     assert said == "ok\n"
     runs = StoredRuns(path)
@@ -536,7 +606,7 @@ def test_forks_in_the_middle_of_writing_lose_nothing(path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_after_a_fork_both_go_on_writing(path: Path) -> None:
-    said, _ = run_python(FORK, str(path)).communicate(timeout=100)
+    said, _ = run_python(FORK, str(path)).communicate(timeout=600)
 
     assert said == "ok\n"
     assert StoredRuns(path).models() == ["after", "before", "child", "parent"]
@@ -581,7 +651,7 @@ def test_the_stream_is_not_held_up_by_a_store_that_is_locked(
         assert not store.flush(0.3)
         assert store.pending == 1
         other.execute("ROLLBACK")
-    assert store.flush(20)
+    assert store.flush(PATIENCE)
     assert StoredRuns(path).count() == 1
 
 
@@ -641,6 +711,7 @@ def test_a_store_of_an_older_schema_is_read_as_it_is(old: Path) -> None:
     tree = stored.tree(UUID(int=7))
 
     assert report.text == "Sydney"
+    assert redact()(report) != report  # its measures were kept as the name of their type
     assert tree.calls == (report,)
     assert (tree.name, tree.tree.runs) == ("RunnableSequence", ())
     assert schema_of(old)[0] == 1
@@ -664,7 +735,7 @@ def test_two_processes_that_come_to_an_older_schema_at_once_move_it_on_once(old:
     code = f"from langchain_logprobs.store import Store; Store({str(old)!r}).close()"
     children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
 
-    assert [child.wait(60) for child in children] == [0] * 4
+    assert [child.wait(600) for child in children] == [0] * 4
     assert schema_of(old)[0] == schema_module.VERSION
 
 
@@ -746,14 +817,14 @@ def test_a_file_whose_pages_are_damaged_says_how_to_save_what_can_be(
     with pytest.raises(StoreError, match=r"damaged.*recover"):
         StoredRuns(path).summaries()
     store(a_report())
-    assert not store.flush(1)
+    wait_until(lambda: "is damaged. Move it away" in caplog.text)
+    assert not store.flush(0.1)
     assert store.pending == 1
-    assert "is damaged. Move it away" in caplog.text
 
     path.rename(path.with_suffix(".damaged"))
     for rest in path.parent.glob("runs.db-*"):
         rest.unlink()
-    assert store.flush(20)
+    assert store.flush(PATIENCE)
     assert StoredRuns(path).count() == 1
 
 
@@ -772,6 +843,26 @@ def test_a_store_moved_away_under_a_writer_is_made_anew(
     store.flush()
 
     assert (StoredRuns(path).count(), StoredRuns(moved).count()) == (1, 1)
+
+
+def test_a_store_whose_folder_is_no_folder_for_a_while_goes_on_afterwards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path / "folder" / "runs.db")
+    store(a_report())
+    store.flush()
+    folder = store.path.parent
+    away = folder.rename(folder.with_name("away"))
+    folder.touch()
+
+    store(a_report())
+    wait_until(lambda: "cannot be opened" in caplog.text)
+    folder.unlink()
+    away.rename(folder)
+
+    assert store.flush(PATIENCE)
+    assert StoredRuns(store.path).count() == 2
+    store.close()
 
 
 def test_a_disk_that_is_full_before_the_store_is_made_says_so(path: Path) -> None:
@@ -828,10 +919,10 @@ def test_a_full_disk_keeps_reports_waiting_until_there_is_room(
         patched.setattr("langchain_logprobs.store.writer.connect", small)
         store(a_report(count=20_000))
 
-        assert not store.flush(1.5)
+        wait_until(lambda: "on a full disk. Free some space" in caplog.text)
+        assert not store.flush(0.1)
         assert (store.pending, store.dropped) == (1, 0)
-        assert "on a full disk. Free some space" in caplog.text
-    assert store.flush(20)
+    assert store.flush(PATIENCE)
     assert StoredRuns(path).count() == 1
 
 
@@ -860,7 +951,7 @@ def test_a_read_only_store_in_a_read_only_folder_is_read_and_says_so_to_writers(
         path.chmod(0o444)
         Path(folder).chmod(0o555)
 
-        said, _ = run_python(READ_ONLY, str(path)).communicate(timeout=60)
+        said, _ = run_python(READ_ONLY, str(path)).communicate(timeout=600)
 
         Path(folder).chmod(0o755)
     assert said.startswith("1\n")
@@ -875,9 +966,9 @@ def test_a_lock_is_explained(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         store(a_report())
-        store.flush(1)
 
-        assert "is locked by another process" in caplog.text
+        wait_until(lambda: "is locked by another process" in caplog.text)
+        assert not store.flush(0.1)
         assert [of.levelno for of in caplog.records] == [logging.WARNING]
         other.execute("ROLLBACK")
     assert store.close()

@@ -7,6 +7,7 @@ where the application named them first: in the schema it asked to be filled, or 
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ _STEP = re.compile(r"""\["(?:[^"\\]|\\.)*"\]|\[\d+\]""")
 _WRAPPERS = ("json_schema", "schema", "function", "parameters")
 _DEEPEST = 12
 """Schemas inside each other; some hold themselves."""
+_MOST = 1_000
+"""Schemas looked at in one. Without a bound, a grammar of ten operators takes minutes a call."""
 
 
 def pattern_of(path: str) -> str:
@@ -29,9 +32,12 @@ def path_of(name: str) -> str:
 
 
 def known_paths(schemas: Iterable[object]) -> frozenset[str]:
-    """The patterns of all the fields that JSON schemas name, however a provider wraps them up."""
+    """The patterns of the fields that JSON schemas name, however a provider wraps them up.
+
+    Of a schema with more than `_MOST` inside, those of the ones nearest to its top.
+    """
     roots = [unwrapped(schema) for schema in schemas if isinstance(schema, Mapping)]
-    return frozenset(f"${path}" for root in roots for path in _paths(root, root, "", _DEEPEST))
+    return frozenset(f"${path}" for root in roots for path in _paths(root))
 
 
 def unwrapped(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -64,15 +70,26 @@ def parts(schema: Mapping[str, Any]) -> Iterator[Any]:
             yield from schema[key]
 
 
-def _paths(schema: object, root: Mapping[str, Any], path: str, depth: int) -> Iterator[str]:
-    schema = resolved(schema, root)
-    yield path
-    if not depth:
-        return
-    for part in parts(schema):
-        yield from _paths(part, root, path, depth - 1)
+def _paths(root: Mapping[str, Any]) -> Iterator[str]:
+    """The pattern of every schema in this one, the nearest first; a pattern may come again."""
+    ahead: deque[tuple[str, object, int]] = deque([("", root, _DEEPEST)])
+    seen: set[tuple[str, int]] = set()
+    while ahead and len(seen) < _MOST:
+        path, schema, depth = ahead.popleft()
+        found = resolved(schema, root)
+        if (path, id(found)) in seen:
+            continue
+        seen.add((path, id(found)))
+        yield path
+        if depth:
+            ahead += ((path + below, inner, depth - 1) for below, inner in _inside(found))
+
+
+def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The schemas directly in this one, each with what its fields' paths have more."""
+    yield from (("", part) for part in parts(schema))
     if isinstance(schema.get("items"), Mapping):
-        yield from _paths(schema["items"], root, f"{path}[*]", depth - 1)
+        yield "[*]", schema["items"]
     properties = schema.get("properties")
     for name, inner in properties.items() if isinstance(properties, Mapping) else ():
-        yield from _paths(inner, root, path + step(str(name)), depth - 1)
+        yield step(str(name)), inner

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import grpc
 from opentelemetry.exporter.otlp.proto.grpc import exporter, trace_exporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
 
-from langchain_logprobs.exporters.patience import SAID_ONCE, Patience, tell
+from langchain_logprobs.exporters.patience import SAID_ONCE, Patience, Patient, tell
 from langchain_logprobs.exporters.swap import put_in, quick
 
 _PASSING = {
@@ -54,7 +51,7 @@ class _Quick(trace_exporter.OTLPSpanExporter):
     """With the encoder of this package."""
 
 
-class OTLPSpanExporter(_Quick):
+class OTLPSpanExporter(Patient, _Quick):
     """OpenTelemetry's exporter of this name, faster with token spans, and more patient.
 
     It takes the same arguments and the same `OTEL_EXPORTER_OTLP_*` variables, and sends the same
@@ -79,17 +76,3 @@ class OTLPSpanExporter(_Quick):
         super().__init__(*args, **kwargs)
         self._patience.watch(self)
         logging.getLogger(exporter.__name__).addFilter(SAID_ONCE)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends them; in a batch processor's own thread, for as long as patience lasts."""
-        return self._patience.export(super().export, spans)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Has the batch that waits, if there is one, tried again now."""
-        self._patience.leaving.hurry()
-        return super().force_flush(timeout_millis)
-
-    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Ends it, and any wait."""
-        self._patience.end()
-        super().shutdown(timeout_millis, **kwargs)

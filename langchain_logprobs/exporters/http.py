@@ -5,17 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
 from requests.adapters import BaseAdapter
 
-from langchain_logprobs.exporters.patience import SAID_ONCE, Patience, tell
+from langchain_logprobs.exporters.patience import SAID_ONCE, Patience, Patient, tell
 from langchain_logprobs.exporters.swap import quick
 
 _PASSING = {
@@ -37,7 +34,7 @@ class _Quick(trace_exporter.OTLPSpanExporter):
     """With the encoder of this package."""
 
 
-class OTLPSpanExporter(_Quick):
+class OTLPSpanExporter(Patient, _Quick):
     """OpenTelemetry's exporter of this name, faster with token spans, and more patient.
 
     It takes the same arguments and the same `OTEL_EXPORTER_OTLP_*` variables, and sends the same
@@ -68,20 +65,6 @@ class OTLPSpanExporter(_Quick):
         super().__init__(*args, **kwargs)
         self._patience.watch(self, getattr(self, "_client", None))
         logging.getLogger(trace_exporter.__name__).addFilter(SAID_ONCE)
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends them; in a batch processor's own thread, for as long as patience lasts."""
-        return self._patience.export(super().export, spans)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Has the batch that waits, if there is one, tried again now."""
-        self._patience.leaving.hurry()
-        return super().force_flush(timeout_millis)
-
-    def shutdown(self) -> None:
-        """Ends it, and any wait."""
-        self._patience.end()
-        super().shutdown()  # type: ignore[no-untyped-call]
 
 
 class _Listening(BaseAdapter):

@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_logprobs.settings import SettingsError
+from langchain_logprobs.telemetry.metrics import count_unsent
 
 PATIENCE = "LANGCHAIN_LOGPROBS_OTLP_PATIENCE"
 """The environment variable."""
@@ -172,11 +174,20 @@ class Patience:
             self._seconds = 0.0
 
     def export(self, export: Export, spans: Spans) -> SpanExportResult:
-        """Exports a batch, if need be over and over.
+        """Exports a batch, if need be over and over, and counts the token spans that this loses.
 
         Threads that somebody waits for (a `SimpleSpanProcessor`, a `force_flush()`) get what
         OpenTelemetry does.
         """
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._patiently(export, spans)
+        finally:
+            if result is not SpanExportResult.SUCCESS:
+                count_unsent(spans)
+        return result
+
+    def _patiently(self, export: Export, spans: Spans) -> SpanExportResult:
         if not self._seconds or not self.leaving.may_wait():
             return export(spans)
         batch = _Batch(is_quiet=self._down_since is not None)
@@ -241,6 +252,26 @@ class Patience:
         if self._lost:
             _LOG.error("%d spans in all could not be sent, and are lost.", self._lost)
             self._lost = 0
+
+
+class Patient(SpanExporter):
+    """What an exporter of OpenTelemetry's does once it has patience, whatever it sends by."""
+
+    _patience: Patience
+
+    def export(self, spans: Spans) -> SpanExportResult:
+        """Sends them; in a batch processor's own thread, for as long as patience lasts."""
+        return self._patience.export(super().export, spans)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Has the batch that waits, if there is one, tried again now."""
+        self._patience.leaving.hurry()
+        return super().force_flush(timeout_millis)
+
+    def shutdown(self, *args: Any, **kwargs: Any) -> None:
+        """Ends it, and any wait."""
+        self._patience.end()
+        super().shutdown(*args, **kwargs)
 
 
 def _tried(export: Export, spans: Spans, batch: _Batch) -> SpanExportResult:

@@ -71,8 +71,8 @@ def encode(value: object) -> bytes:
     equal; of anything else (metadata may hold any object) only the name of its type is kept.
 
     Raises:
-        ValueError, TypeError, RuntimeError, struct.error: It holds numbers that no column takes, or
-            changes while it is read.
+        ValueError, struct.error: It holds numbers that no column takes.
+        Exception: Whatever an object in it raises where it is looked at.
     """
     columns: list[bytes] = []
     record = json.dumps(_plain(value, columns), separators=(",", ":"), ensure_ascii=True).encode()
@@ -130,7 +130,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 @cache
 def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((of.name, of.default) for of in fields(kind))
+    """The members that make two values different; others, such as measures, come of these."""
+    return tuple((of.name, of.default) for of in fields(kind) if of.compare)
 
 
 def _tagged(value: Any, columns: list[bytes], depth: int) -> Any:
@@ -292,8 +293,8 @@ def _untagged(tag: str, inner: Any, columns: _Columns) -> Any:
 
 
 def _made(kind: Callable[..., Any], members: dict[str, Any]) -> Any:
-    """The value of that kind; members that only a later version knows are left out."""
-    known = {of.name for of in fields(kind)} if is_dataclass(kind) else set(members)
+    """The value of that kind; members that only another version keeps are left out."""
+    known = {name for name, _ in _defaults(kind)} if is_dataclass(kind) else set(members)
     return kind(**{name: value for name, value in members.items() if name in known})
 
 

@@ -71,4 +71,10 @@ class Query:
 
 
 def _bindable(value: object) -> object:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    """The value as SQLite takes it: no half characters, no number of more than 64 bits."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case int():
+            return max(-(2**63), min(value, 2**63 - 1))
+    return value

@@ -110,7 +110,8 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    try:
+    with ExitStack() as unless_returned:
+        unless_returned.enter_context(closing(connection))
         connection.execute("PRAGMA foreign_keys = ON")
         version = _version(connection, path)
         if version is None:
@@ -119,9 +120,7 @@ def connect(path: Path) -> sqlite3.Connection:
             _migrate(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-    except BaseException:
-        connection.close()
-        raise
+        unless_returned.pop_all()
     return connection
 
 
@@ -146,10 +145,10 @@ def prepare(path: Path) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file is at the path; `None` if there is none."""
+    """Which file is at the path; `None` if there is none that can be seen."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return found.st_dev, found.st_ino
 
@@ -293,10 +292,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a disk's error has ended it already
+    finally:
+        if connection.in_transaction:  # neither committed, nor ended by a disk's error
             connection.execute("ROLLBACK")
-        raise
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

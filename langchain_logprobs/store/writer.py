@@ -6,19 +6,18 @@ import atexit
 import logging
 import os
 import sqlite3
-import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 from weakref import WeakSet
 
-from langchain_logprobs.core.report import CallReport, Report, TreeReport
+from langchain_logprobs.core.report import Report, TreeReport
 from langchain_logprobs.store import rows
 from langchain_logprobs.store.codec import encode
+from langchain_logprobs.store.held import Held
 from langchain_logprobs.store.schema import (
     StoreError,
     connect,
@@ -45,13 +44,11 @@ _PRUNE_SECONDS = 30.0
 _FORK_SECONDS = 1.0
 """How long a fork waits for a transaction to end; one takes a tenth of that."""
 _PAGES = 2_000
-_HELD_CALLS = 10_000
 _TOO_SLOW = (
     "The store at %s cannot keep up: reports are dropped, and counted. A larger max_pending, a "
     "faster disk or a sampling processor avoids that."
 )
 _TOO_LATE = "%d reports could not be written to the store at %s before the process ended."
-_UNREADABLE = (TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError, struct.error)
 
 
 class Store:
@@ -70,7 +67,8 @@ class Store:
             `langchain_logprobs.db` in the working directory.
         max_age: Runs that ended longer ago are deleted.
         max_bytes: Above this size the oldest runs are deleted; `None` for no limit.
-        max_pending: Tokens that may wait for being written.
+        max_pending: Tokens that may wait for being written; and of calls that are, so many are kept
+            in memory until their root run ends, which is then written without them.
 
     Raises:
         StoreError: The path cannot be a store; the message says why, and the way out.
@@ -106,7 +104,7 @@ class Store:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._held: dict[UUID, CallReport] = {}
+        self._held = Held(self._max_pending)
         self._pruned = 0.0
         self._stop = False
         self._inline = False
@@ -288,30 +286,23 @@ class Store:
             if isinstance(report, TreeReport):
                 return self._prepared_tree(report)
             row, body = rows.call_row(report), encode(report)
-        except _UNREADABLE:
+        except Exception:  # noqa: BLE001 - reading metadata runs the code of any object in it, and
+            # what raises here would end the thread, and come first again in the next one.
             _LOG.warning("A report could not be stored, and is counted as dropped.", exc_info=True)
             return None
-        if report.call.root_run_id != report.call.run_id:
-            self._held[report.call.run_id] = report
-            if len(self._held) > _HELD_CALLS:
-                del self._held[next(iter(self._held))]
+        self._held.hold(report)
         return lambda connection: rows.insert_call(connection, row, body)
 
     def _prepared_tree(self, report: TreeReport) -> Callable[[sqlite3.Connection], None]:
-        changed = [call for call in report.calls if not self._is_held(call)]
+        changed = [call for call in report.calls if call not in self._held]
         row = rows.tree_row(report, changed)
         return lambda connection: rows.insert_tree(connection, row)
-
-    def _is_held(self, report: CallReport) -> bool:
-        """Whether the call was written just as it is."""
-        held = self._held.get(report.call.run_id)
-        return held is report or held == report
 
     def _done(self, batch: list[Report], unreadable: int, noted: int) -> None:
         self._complained = False
         for report in batch:
-            for call in report.calls if isinstance(report, TreeReport) else ():
-                self._held.pop(call.call.run_id, None)
+            if isinstance(report, TreeReport):
+                self._held.let_go(report)
         with self._changed:
             for report in batch:
                 self._queue.popleft()

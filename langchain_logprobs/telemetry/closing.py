@@ -8,6 +8,7 @@ starts in a trace that it has written. It waits, though, as long as a span of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,12 +63,11 @@ class Kept:
         span = self.span
         if span is None or not span.is_recording():
             return
-        self._flush()
-        try:
-            self._export_ahead(span)
-        finally:
-            span.end(self.end_ns)
-        self._flush()
+        with ExitStack() as afterwards:  # all of it, the last named first, whatever raises before
+            afterwards.callback(self._flush)
+            afterwards.callback(span.end, self.end_ns)
+            afterwards.callback(self._export_ahead, span)
+            self._flush()
 
     def _export_ahead(self, span: trace.Span) -> None:
         """Has it on record before it ends.

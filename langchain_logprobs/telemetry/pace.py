@@ -10,11 +10,9 @@ it would not come back.
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from queue import Queue
 from typing import Any
 
@@ -22,6 +20,7 @@ from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from langchain_logprobs.telemetry.aside import Aside
 from langchain_logprobs.telemetry.identity import OfEach
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 
@@ -36,31 +35,20 @@ class _Backlog:
     """What a provider was handed since its last flush, and the flush that is under way."""
 
     spans: int = 0
-    thread: threading.Thread | None = None
-    error: Exception | None = None
+    flush: Aside[object] | None = None
 
     def is_flushing(self) -> bool:
         """Whether it is still being emptied; raises what went wrong with that."""
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        return self.thread is not None and self.thread.is_alive()
+        if self.flush is None or self.flush.is_under_way:
+            return self.flush is not None
+        ended, self.flush = self.flush, None
+        ended.result()
+        return False
 
     def empty(self, flush: Callable[[], object]) -> None:
         """Starts to empty it."""
         self.spans = 0
-        run = partial(self._run, flush)
-        self.thread = threading.Thread(target=run, name="langchain-logprobs-flush", daemon=True)
-        try:
-            self.thread.start()
-        except RuntimeError:  # while the interpreter shuts down no thread starts
-            run()
-
-    def _run(self, flush: Callable[[], object]) -> None:
-        try:
-            flush()
-        except Exception as error:  # noqa: BLE001 - raised again where the job is that waits
-            self.error = error
+        self.flush = Aside(flush)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
@@ -18,6 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProv
 from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.aside import Aside
 from langchain_logprobs.telemetry.closing import Kept, closers
 from langchain_logprobs.telemetry.emission import Emission
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
@@ -133,7 +133,12 @@ class OpenTelemetrySink:
         until = time.monotonic() + timeout
         sent = self._worker.flush(timeout, id(self._provider))
         flush = getattr(self._provider, "force_flush", None)
-        return sent and (flush is None or _in_time(flush, until - time.monotonic()))
+        if flush is None:
+            return sent
+        left = max(0.0, until - time.monotonic())
+        # It goes on for as long as anybody starts spans, whatever it is told.
+        flushed = Aside(partial(flush, int(left * 1000))).result(left)
+        return sent and bool(flushed)
 
     def __call__(self, report: Report) -> None:
         """Writes a report."""
@@ -297,20 +302,6 @@ def _version() -> str | None:
         return version("langchain-logprobs")
     except PackageNotFoundError:  # run from a folder, or frozen into an executable
         return None
-
-
-def _in_time(flush: Callable[[int], object], timeout: float) -> bool:
-    """Whether a provider is flushed in time: it goes on for as long as anybody starts spans."""
-    done: list[object] = []
-    timeout = max(0.0, timeout)
-    thread = threading.Thread(
-        target=lambda: done.append(flush(int(timeout * 1000))),
-        name="langchain-logprobs-flush",  # our exporters know by it that nobody waits for them
-        daemon=True,
-    )
-    thread.start()
-    thread.join(timeout)
-    return bool(done and done[0])
 
 
 def _lose(metrics: Metrics, kept: Kept, count: int) -> None:

@@ -13,23 +13,26 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
-from weakref import WeakSet
+from functools import partial
+from typing import Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 _LOG = logging.getLogger("langchain_logprobs")
+_Result = TypeVar("_Result")
 
 REST = 0.001
 """Seconds of rest after every slice."""
 WAIT = 0.01
 """Seconds between two looks at lanes that are all blocked."""
 TICK = 5.0
-"""Seconds between two rounds of the tickers, at the most."""
+"""Seconds between two looks at which tickers are due, at the most."""
 EXIT_TIMEOUT = 30.0
 """Seconds that interpreter exit waits for what is under way: as long as OpenTelemetry's own."""
 EXIT_PATIENCE = 5.0
@@ -85,7 +88,7 @@ class Worker:
     """Runs jobs, one slice at a time and in turns, and lets the tickers tick."""
 
     def __init__(self) -> None:
-        self._tickers: WeakSet[Ticker] = WeakSet()
+        self._tickers: WeakKeyDictionary[Ticker, float] = WeakKeyDictionary()  # when each is due
         self._reset()
 
     def _reset(self) -> None:
@@ -108,7 +111,7 @@ class Worker:
     def look_after(self, ticker: Ticker) -> None:
         """Lets it tick for as long as it exists."""
         with self._changed:
-            self._tickers.add(ticker)
+            self._tickers.setdefault(ticker, time.monotonic() + ticker.tick_seconds)
             self._start()
             self._changed.notify_all()
 
@@ -149,13 +152,13 @@ class Worker:
             self._lanes.clear()
             self._changed.notify_all()
         for job, count in left:
-            job.lost(count)
+            _guarded(_say, job.lost, count)
         return sum(count for _, count in left)
 
     def at_exit(self) -> None:
         """Lets the tickers hand over what they hold, and the jobs run out."""
         for ticker in self.tickers():
-            ticker.at_exit()
+            _guarded(_say, ticker.at_exit)
         if not self._run_out(time.monotonic() + EXIT_TIMEOUT):
             self.give_up()
 
@@ -186,7 +189,7 @@ class Worker:
         """In a child process: the jobs are the parent's, and the thread did not come along."""
         self._reset()
         for ticker in self.tickers():
-            ticker.after_fork()
+            _guarded(_say, ticker.after_fork)
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -198,48 +201,45 @@ class Worker:
                 self._thread.start()
 
     def _run(self) -> None:
-        ticked = time.monotonic()
         while True:
-            every = self._every()
-            if time.monotonic() - ticked >= every:
-                self._tick()
-                ticked = time.monotonic()
-            job = self._next(max(0.0, ticked + every - time.monotonic()))
+            self._tick()
+            job = self._next()
             if job is not None:
                 self._do_slice(job)
 
     # Apart from the loop, whose variables would keep alive what nobody else holds.
 
-    def _every(self) -> float:
-        return min([TICK, *(ticker.tick_seconds for ticker in self.tickers())])
-
     def _tick(self) -> None:
-        for ticker in self.tickers():
-            try:
-                ticker.tick()
-            except Exception:  # noqa: BLE001 - one that raises must not end it for all
-                _LOG.warning("Error while looking for silent calls.", exc_info=True)
+        for ticker in self._due():
+            _guarded(_say, ticker.tick)
 
-    def _next(self, timeout: float) -> Job | None:
-        """The job whose turn it is, if there is one in time."""
+    def _due(self) -> list[Ticker]:
+        """The tickers whose time has come; each is due again when its own interval has passed."""
+        with self._changed:
+            now = time.monotonic()
+            due = [ticker for ticker, at in self._tickers.items() if at <= now]
+            self._tickers.update({ticker: now + ticker.tick_seconds for ticker in due})
+            return due
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is, if there is one before a ticker is due or one more comes."""
         with self._changed:
             if self._lanes and self._blocked >= len(self._lanes):
                 self._blocked = 0
                 self._changed.wait(WAIT)
-            if not self._changed.wait_for(lambda: self._lanes, timeout):
+            if not self._lanes:
+                first = min(self._tickers.values(), default=math.inf)
+                self._changed.wait(min(TICK, max(0.0, first - time.monotonic())))
+            if not self._lanes:
                 return None
             turn = next(iter(self._lanes))
             lane = self._lanes[turn] = self._lanes.pop(turn)  # the next lane is first now
             return lane.jobs[0]
 
     def _do_slice(self, job: Job) -> None:
-        try:
-            sent = next(job.slices, None)
-        except Exception as error:  # noqa: BLE001 - the far end of the sink's guard
-            job.failed(error)
-            sent = None
+        sent = _guarded(partial(_guarded, _say, job.failed), next, job.slices, None)
         if sent is None and (lost := self._take(job, job.left)):
-            job.lost(lost)
+            _guarded(_say, job.lost, lost)
         with self._changed:
             if sent is None:
                 self._end(job)
@@ -256,6 +256,25 @@ class Worker:
             lane.jobs.popleft()
             if not lane.jobs:
                 del self._lanes[job.lane]
+
+
+def _guarded(
+    told: Callable[[Exception], object], call: Callable[..., _Result], *args: object
+) -> _Result | None:
+    """What it returns; `None` where it raises, and somebody is told.
+
+    The far end of the sinks' guard: all that is called here is a sink's or a handler's, and must
+    not end the thread that works for all of them.
+    """
+    try:
+        return call(*args)
+    except Exception as error:  # noqa: BLE001 - their exporters', span processors', instruments'
+        told(error)
+        return None
+
+
+def _say(error: Exception) -> None:
+    _LOG.warning("Error in the background, swallowed so that the rest goes on.", exc_info=error)
 
 
 SHARED = Worker()

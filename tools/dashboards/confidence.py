@@ -225,7 +225,8 @@ def _other_reasons(board: dashboard.Dashboard) -> None:
     board.with_panel(
         stacked(
             "Token spans",
-            "A second, by what became of them. Lost: the exporter does not keep up.",
+            "A second, by what became of them. Lost: the exporter does not keep up. "
+            "Unsent: of those emitted, what our exporter had to give up.",
             PLAIN,
             {"{{" + names.METRIC_RESULT + "}}": result.rate(names.TOKEN_SPANS)},
             width=8,
