@@ -9,11 +9,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from conftest import Observed, attributes_of
 from langchain_core.callbacks import AsyncCallbackHandler, AsyncCallbackManager, BaseCallbackHandler
 from langchain_core.callbacks.manager import ahandle_event
 from langchain_core.language_models import FakeStreamingListLLM
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langchain_logprobs import LogprobsCallbackHandler, instrument, uninstrument
 from langchain_logprobs.overlooked import have_others_told
@@ -153,6 +155,33 @@ async def test_beside_another_inline_handler_the_others_hear_of_a_start_once() -
     await ainvoke({"callbacks": [tracer, other, LogprobsCallbackHandler(sinks=[])]})
 
     assert (starts(tracer), starts(other)) == (1, 1)
+
+
+@pytest.mark.parametrize("way", [ainvoke, astream, a_chain, several, abatch])
+async def test_beside_langfuse_every_completion_is_its_generation(
+    observed: Observed, way: Callable[[Any], Any]
+) -> None:
+    """Of the instrumentations that one passes as a handler, one that is not inline."""
+    from langfuse import Langfuse  # noqa: PLC0415 - takes a second
+    from langfuse.langchain import CallbackHandler  # noqa: PLC0415
+
+    key, theirs = f"pk-lf-{uuid4()}", InMemorySpanExporter()
+    client = Langfuse(
+        public_key=key,
+        secret_key="none",
+        tracer_provider=observed.tracer_provider,
+        span_exporter=theirs,
+    )
+    handler = observed.handler(keep=9)
+
+    await way({"callbacks": [handler, CallbackHandler(public_key=key)]})
+    client.shutdown()
+
+    kind = "langfuse.observation.type"
+    generations = [of for of in theirs.get_finished_spans() if of.attributes[kind] == "generation"]
+    assert len(generations) == len(handler.reports) > 0
+    told = {attributes_of(of)["langchain_logprobs.run_id"] for of in generations}
+    assert told == {str(of.call.run_id) for of in handler.reports}
 
 
 async def test_what_another_handler_raises_on_purpose_is_raised_as_without_us() -> None:
