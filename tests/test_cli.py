@@ -762,6 +762,7 @@ GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     ],
 )
 def test_the_doctor_asks_the_exporter(
+    *,
     receiver: str,
     collector: str,
     *,

@@ -404,6 +404,9 @@ def test_whoever_comes_back_finds_the_list_as_it_was_left(view: Open, store: Sto
     page.locator(".fresh").click()
     expect(page.locator(".list .answer").first).to_have_text("a later one")
     assert page.locator(".list").evaluate("of => of.scrollTop") == 0
+    page.locator(".list").evaluate("of => of.scrollTop = 10000")
+    page.locator("#home").click()  # from the same address: to the list anew
+    expect(page.locator(".list .answer").first).to_have_text("a later one")
 
 
 def test_filters_keep_the_focus_and_what_is_being_typed(view: Open, store: Store) -> None:
@@ -435,6 +438,30 @@ def test_filters_keep_the_focus_and_what_is_being_typed(view: Open, store: Store
     expect(text).to_be_focused()
     expect(text).to_have_value("porto!")
     assert page.evaluate("history.length") == before + 1
+
+
+def test_a_filter_stays_as_it_was_set_whatever_a_former_list_is_told_late(
+    view: Open, store: Store
+) -> None:
+    store(a_report(model="a", text="Lisbon"))
+    store(a_report(model="b", text="Porto"))
+    page = view()
+    later = "Date.now = ((now) => () => now() + 60000)(Date.now.bind(Date)), 0"
+    page.evaluate(later)  # so that the chart is due
+    held = Held(page, "api/choices")
+    store(a_report(model="b", text="Faro"))
+    expect(page.locator(".list .answer")).to_have_text(["Faro", "Porto", "Lisbon"])
+    held.until(1)
+
+    page.get_by_label("Model").select_option("a")
+    held.until(2)
+    held.release(1)
+    expect(page.locator(".list .answer")).to_have_text(["Lisbon"])
+    held.release(0)
+    held.end()
+    page.wait_for_timeout(100)
+
+    expect(page.get_by_label("Model")).to_have_value("a")
 
 
 def test_a_filter_that_leaves_nothing_says_so_and_one_the_store_lacks_is_shown(

@@ -11,7 +11,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import Runnable
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAI
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, SecretStr
 
@@ -91,8 +91,7 @@ def make_runs(local: LocalModel, handler: LogprobsCallbackHandler) -> None:
         _extraction(local).invoke({"text": text}, config)
     for question in _ASKED:
         _agent(quiz).invoke({"question": question}, {**config, "run_name": "quiz agent"})
-    story = ChatPromptTemplate([("human", "{question}")]) | _chat(local, 380, stop=None)
-    story.invoke({"question": "The Amazon rainforest is"}, config)
+    _story(local).invoke("The Amazon rainforest is", config)
 
 
 def _chat(local: LocalModel, tokens: int, stop: Any = ("\n", "Q:")) -> Any:
@@ -107,6 +106,20 @@ def _chat(local: LocalModel, tokens: int, stop: Any = ("\n", "Q:")) -> Any:
         ),
         top_logprobs=5,
     )
+
+
+def _story(local: LocalModel) -> Any:
+    """Goes on with a text, which is what this model has learnt."""
+    key = SecretStr(local.api_key)
+    model = OpenAI(
+        model=local.model,
+        base_url=local.base_url,
+        api_key=key,
+        temperature=0.8,
+        seed=7,
+        max_tokens=380,
+    )
+    return with_logprobs(model, top_logprobs=5)
 
 
 def _extraction(local: LocalModel) -> Any:

@@ -22,10 +22,10 @@ function visit(address) {
   // Enter in a field is a change and a submission: one step back must undo both.
   const isNew = new URL(address, location.href).href !== location.href;
   if (isNew) history.pushState({ entry: crypto.randomUUID() }, "", address);
-  return open();
+  return open({ isAnew: true });
 }
 
-async function open() {
+async function open({ isAnew = false } = {}) {
   const mine = (state.opened = {});
   const isCurrent = () => state.opened === mine;
   const { seq, tree, shown: before } = state;
@@ -50,7 +50,7 @@ async function open() {
   try {
     const wanted = new URLSearchParams(location.search);
     const view = wanted.get("run") ? showRun : showList;
-    const shown = await view(wanted, { put, isCurrent, filters, place: places.get(entry) });
+    const shown = await view(wanted, { put, isCurrent, filters, place: isAnew ? null : places.get(entry) });
     if (!isCurrent()) return shown?.close();
     state.shown = { ...shown, entry };
     if (before && document.activeElement === document.body) shown.focus?.();

@@ -29,7 +29,8 @@ export async function showList(wanted, { put, filters: bar, place }) {
     if (Date.now() - drawn < CHART_MS) return;
     drawn = Date.now();
     chart.reload();
-    bar.set(filters, await ask("choices"));
+    const choices = await ask("choices");
+    if (!list.closed) bar.set(filters, choices); // another list may have the bar by now
   };
   const tell = async () => {
     const upTo = heard;
