@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -775,6 +776,23 @@ def test_there_is_no_store_or_it_is_empty(path: Path) -> None:
     path.touch()
     with pytest.raises(StoreError, match="empty"):
         StoredRuns(path)
+
+
+def test_a_store_is_for_its_owner_to_read_unless_somebody_says_otherwise(
+    path: Path, opened: Callable[..., Store]
+) -> None:
+    store = opened()
+    store(a_report())
+    store.flush()
+
+    modes = {of.name: stat.S_IMODE(of.stat().st_mode) for of in path.parent.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o600)
+    path.chmod(0o644)
+    store.close()
+    store(a_report())
+    store.flush()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_folders_are_made_and_a_path_that_cannot_be_one_is_told(tmp_path: Path) -> None:

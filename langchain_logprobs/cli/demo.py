@@ -55,7 +55,8 @@ def demonstrate(path: Path | None, base_url: str | None, model: str | None) -> N
         store.close()
     option = "" if path is None else f" --store {path}"
     out.print(f"All of it is in {store.path}. Look at it:", markup=False)
-    out.print(f"  langchain-logprobs view{option}\n  langchain-logprobs show last{option}")
+    commands = f"  langchain-logprobs view{option}\n  langchain-logprobs show last{option}"
+    out.print(commands, markup=False)
 
 
 def _asked(endpoint: LocalModel, store: Store, out: Console) -> Iterator[CallReport]:

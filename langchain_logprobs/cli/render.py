@@ -303,9 +303,9 @@ def _sure(token: TokenLogprob | Candidate) -> str:
 
 def _figures(report: CallReport) -> Iterator[RenderableType]:
     confidence, found = report.confidence, least_certain(report.tokens)
-    yield visible(report.text.strip())
+    yield Text(visible(report.text.strip()))  # plain strings may be markup
     yield Text().append(number(confidence.confidence), _heat(confidence.confidence))
-    yield _sure(found) if found else "-"
+    yield Text(_sure(found) if found else "-")
     yield number(confidence.min_log_odds, "+.1f")
     yield number(confidence.mean_entropy)
     yield verdict(report)

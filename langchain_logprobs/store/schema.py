@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -107,6 +107,9 @@ def connect(path: Path) -> sqlite3.Connection:
         StoreError: The file is no store of this version.
         sqlite3.Error: It cannot be written now.
     """
+    with suppress(OSError):  # it is there already; or SQLite says better why it cannot be
+        # Answers are in it: they are its owner's, as is the page that shows them.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
