@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from conftest import Observed
@@ -17,12 +17,14 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import REGISTRY, generate_latest
 from yaml import safe_load
 
+from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.dashboards import FILES, text_of, write_to
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import metrics_of
 from langchain_logprobs.testing import ScriptedChatModel, answer
 from tools.dashboards import confidence, tokens
 from tools.dashboards.__main__ import FOLDER, dashboards
+from tools.dashboards.panels import COLOURS
 from tools.dashboards.promql import WITHOUT_MODEL, label, series
 
 BOARDS = {name: json.loads(text_of(name)) for name in FILES if name.endswith(".json")}
@@ -78,6 +80,23 @@ def test_every_label_they_ask_for_exists() -> None:
         of.strip() for listed in re.findall(r"by \(([^)]*)\)", asked) for of in listed.split(",")
     }
     assert matched | grouped <= LABELS
+
+
+@pytest.mark.parametrize(
+    ("of", "values"),
+    [
+        (names.METRIC_CONFIDENCE, {"ok", "low", "unavailable"}),
+        (names.METRIC_REASON, set(get_args(Unavailable))),
+        (names.METRIC_RESULT, set(COLOURS)),
+    ],
+)
+def test_every_value_of_a_label_they_ask_for_exists(of: str, values: set[str]) -> None:
+    asked = " ".join([*queries(BOARDS["confidence.json"]), *expressions()])
+
+    named = re.findall(rf'\b{of}\s*(?:=~|!=|!~|=)\s*"([^"]*)"', asked)
+
+    assert named
+    assert {value for listed in named for value in listed.split("|")} <= values
 
 
 def test_every_record_an_alert_reads_is_recorded() -> None:
