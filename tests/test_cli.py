@@ -765,7 +765,6 @@ def test_the_doctor_asks_the_exporter(
     *,
     receiver: str,
     collector: str,
-    *,
     environment: dict[str, str],
     verdict: str,
     told: str,
