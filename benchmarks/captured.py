@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, CallbackManager
-from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import ChatGenerationChunk
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -28,11 +27,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from benchmarks.contestants import Discarding, Empty
-from benchmarks.payloads import chunks
+from benchmarks.payloads import chunks, ended
 from benchmarks.rounds import RESULTS, Figures, Median, Table, interleaved, ratio, write
 from langchain_logprobs import LogprobsCallbackHandler
 
-_END = LLMResult(generations=[[ChatGenerationChunk(message=AIMessageChunk(content=""))]])
 _ASKED = {"logprobs": True, "top_logprobs": 5, "model_name": "benchmark"}
 _NOT_SAMPLED = trace.SpanContext(1, 1, is_remote=True)
 _EMPTY = "empty"
@@ -133,6 +131,7 @@ def _provider() -> TracerProvider:
 
 def _sync(of: Case, stream: Sequence[ChatGenerationChunk]) -> Figures:
     manager = CallbackManager.configure([of.handler])
+    whole = ended(stream)
     gc.collect()
     with trace.use_span(of.around(), end_on_exit=True):
         (run,) = manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
@@ -140,7 +139,7 @@ def _sync(of: Case, stream: Sequence[ChatGenerationChunk]) -> Figures:
         for chunk in stream:
             run.on_llm_new_token(chunk.text, chunk=chunk)
         end = time.thread_time()
-        run.on_llm_end(_END)
+        run.on_llm_end(whole)
         done = time.thread_time()
     of.finish()
     return _figures(start, end, done, len(stream))
@@ -152,6 +151,7 @@ def _async(of: Case, stream: Sequence[ChatGenerationChunk]) -> Figures:
 
 async def _streamed(of: Case, stream: Sequence[ChatGenerationChunk]) -> Figures:
     manager = AsyncCallbackManager.configure([of.handler])
+    whole = ended(stream)
     gc.collect()
     with trace.use_span(of.around(), end_on_exit=True):
         (run,) = await manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
@@ -159,7 +159,7 @@ async def _streamed(of: Case, stream: Sequence[ChatGenerationChunk]) -> Figures:
         for chunk in stream:
             await run.on_llm_new_token(chunk.text, chunk=chunk)
         end = time.thread_time()
-        await run.on_llm_end(_END)
+        await run.on_llm_end(whole)
         done = time.thread_time()
     await asyncio.to_thread(of.finish)
     return _figures(start, end, done, len(stream))

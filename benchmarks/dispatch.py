@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
-from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import ChatGenerationChunk
 
 from benchmarks.contestants import EMPTY, NAIVE, NOTHING, OURSELVES, Contestant
-from benchmarks.payloads import chunks
+from benchmarks.payloads import chunks, ended
 from benchmarks.rounds import (
     RESULTS,
     Figures,
@@ -35,7 +34,6 @@ from benchmarks.rounds import (
 )
 from benchmarks.stage import Stage, staged
 
-_END = LLMResult(generations=[[ChatGenerationChunk(message=AIMessageChunk(content=""))]])
 _ASKED = {"logprobs": True, "top_logprobs": 5, "model_name": "benchmark"}
 
 
@@ -100,6 +98,7 @@ def dispatched(of: Contestant, mode: str, tokens: int, candidates: int) -> Figur
 
 def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
     manager = CallbackManager.configure(of.handlers)
+    whole = ended(stream)
     gc.collect()
     process = time.process_time()
     (run,) = manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
@@ -107,7 +106,7 @@ def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
     for chunk in stream:
         run.on_llm_new_token(chunk.text, chunk=chunk)
     end, over = time.thread_time(), time.perf_counter()
-    run.on_llm_end(_END)
+    run.on_llm_end(whole)
     done = time.thread_time()
     of.finish()
     process = time.process_time() - process
@@ -116,6 +115,7 @@ def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
 
 async def _streamed(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
     manager = AsyncCallbackManager.configure(of.handlers)
+    whole = ended(stream)
     gc.collect()
     process = time.process_time()
     (run,) = await manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
@@ -123,7 +123,7 @@ async def _streamed(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Fi
     for chunk in stream:
         await run.on_llm_new_token(chunk.text, chunk=chunk)
     end, over = time.thread_time(), time.perf_counter()
-    await run.on_llm_end(_END)
+    await run.on_llm_end(whole)
     done = time.thread_time()
     await asyncio.to_thread(of.finish)
     process = time.process_time() - process
@@ -142,6 +142,7 @@ def _figures(stream: float, end: float, wall: float, process: float, tokens: int
 def kept(of: Contestant, tokens: int, candidates: int) -> Figures:
     """The bytes that a call holds while it streams, and at the peak, which is at its end."""
     stream = chunks(tokens, candidates)
+    whole = ended(stream)
     (run,) = CallbackManager.configure(of.handlers).on_chat_model_start(
         {}, [[]], invocation_params=_ASKED
     )
@@ -152,7 +153,7 @@ def kept(of: Contestant, tokens: int, candidates: int) -> Figures:
         run.on_llm_new_token(text, chunk=chunk)
     gc.collect()
     streaming, _ = tracemalloc.get_traced_memory()
-    run.on_llm_end(_END)
+    run.on_llm_end(whole)
     of.finish()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -60,8 +60,10 @@ def goals(parts: Mapping[str, Part]) -> list[Goal]:
 
 def _of(name: str, part: Part, parts: Mapping[str, Part]) -> Iterator[Goal]:
     match name.split(", "):
-        case ["dispatch", mode, "1000 tokens", "5 candidates"]:
-            yield from _dispatch(mode, part)
+        case ["dispatch", mode, "1000 tokens", "0 candidates" | "5 candidates" as candidates]:
+            end = number(part, OURS, "end ms")
+            yield Goal(f"{mode}, end of a call of 1,000 tokens, {candidates}, ms", 5, end)
+            yield from _dispatch(mode, part) if candidates == "5 candidates" else ()
         case ["dispatch", mode, "1000 tokens", "5 candidates", "OTLP"]:
             yield from _exported(mode, part)
         case ["dispatch", mode, "16000 tokens", "5 candidates"]:
@@ -99,7 +101,6 @@ def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
         number(part, OURS, "added / span in callback"),
     )
     yield Goal(f"{mode}, not sampled, x empty", 1.1, number(part, NOT_SAMPLED, "x empty"))
-    yield Goal(f"{mode}, end of a 1,000-token call, ms", 5, number(part, OURS, "end ms"))
     if mode == "async":
         ours = _added(part, OURS, _STREAM, 1000)
         for other in ("Langfuse", "genai-langchain", "OpenInference"):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 
 DOUBTFUL = 1 / 12
 """The share of tokens with a probability under a half."""
@@ -36,6 +37,17 @@ def chunk(entry: dict[str, Any]) -> ChatGenerationChunk:
         message=AIMessageChunk(content=entry["token"]),
         generation_info={"logprobs": {"content": [entry], "refusal": None}},
     )
+
+
+def ended(stream: Sequence[ChatGenerationChunk]) -> LLMResult:
+    """What LangChain hands over at the end of that answer: all of its text, all of its entries."""
+    said = [(of.generation_info or {})["logprobs"]["content"] for of in stream]
+    text = "".join(of.text for of in stream)
+    logprobs = {"content": list(chain.from_iterable(said)), "refusal": None}
+    answer = ChatGenerationChunk(
+        message=AIMessageChunk(content=text), generation_info={"logprobs": logprobs}
+    )
+    return LLMResult(generations=[[answer]])
 
 
 def _entry(draw: random.Random, candidates: int) -> dict[str, Any]:

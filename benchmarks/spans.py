@@ -28,8 +28,7 @@ from unittest.mock import patch
 from urllib.request import urlopen
 
 from langchain_core.callbacks import BaseCallbackHandler, CallbackManager
-from langchain_core.messages import AIMessageChunk
-from langchain_core.outputs import ChatGenerationChunk, LLMResult
+from langchain_core.outputs import ChatGenerationChunk
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as standard
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Standard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -38,7 +37,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from benchmarks.contestants import Discarding, Empty, SpanInCallback
-from benchmarks.payloads import chunks
+from benchmarks.payloads import chunks, ended
 from benchmarks.rounds import RESULTS, Figures, Median, Table, interleaved, ratio, write
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.exporters.encoding import encode_spans as quick
@@ -141,13 +140,14 @@ def table(
 def measure(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
     """The CPU time of one answer, until everything has arrived."""
     manager = CallbackManager.configure([of.handler])
+    whole = ended(stream)
     gc.collect()
     with of.around():
         started = time.process_time()
         (run,) = manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
         for chunk in stream:
             run.on_llm_new_token(chunk.text, chunk=chunk)
-        run.on_llm_end(_END)
+        run.on_llm_end(whole)
         of.finish()
         return {"process": (time.process_time() - started) / len(stream) * 1e6}
 
@@ -222,9 +222,6 @@ def _all_started() -> AbstractContextManager[object]:
 
 def _added(found: Mapping[str, Mapping[str, Median]], name: str, without: str) -> float:
     return found[name]["process"].median - found[without]["process"].median
-
-
-_END = LLMResult(generations=[[ChatGenerationChunk(message=AIMessageChunk(content=""))]])
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 
 from langchain_logprobs.instrumentation import instrument, uninstrument
 from langchain_logprobs.settings import SettingsError
+from langchain_logprobs.store.schema import StoreError
 
 _LOG = logging.getLogger("langchain_logprobs")
 
@@ -31,7 +32,7 @@ class LangchainLogprobsInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _instrument(self, **kwargs: Any) -> None:
         try:
             instrument(**kwargs)
-        except SettingsError:
+        except (SettingsError, StoreError):
             # Raised on, it would keep every instrumentation that comes later from being loaded.
             _LOG.exception("Logprobs are not captured")
 

@@ -608,6 +608,20 @@ GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
             "spans, over grpc",
         ),
         (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}", "OTEL_TRACES_EXPORTER": "otlp_logprobs_grpc"},
+            "good",
+            "spans, over grpc",
+        ),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "{url}",
+                "OTEL_TRACES_EXPORTER": "otlp_logprobs_http",
+                **GRPC,
+            },
+            "good",
+            "spans, over http/protobuf",
+        ),
+        (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "carrier pigeon"},
             "problem",
             "'carrier pigeon' is no OTLP protocol",

@@ -120,6 +120,11 @@ def test_tokens_unlike_the_rest_of_their_block_have_the_measures_they_have_alone
     both_ways(said)
 
 
+@given(st.lists(st.floats(-12, 0) | st.sampled_from([0.0, -0.0, -1e-17, CENSORED]), min_size=1))
+def test_tokens_without_candidates_are_measured_at_once(logprobs: list[float]) -> None:
+    both_ways([{**listed("a", of, [97]), "top_logprobs": []} for of in logprobs])
+
+
 def test_a_censored_candidate_bounds_no_margin_among_tokens_that_have_one() -> None:
     top = [listed("a", -0.5, [97]), listed("b", CENSORED, [98])]
     both_ways([*answer(5, 2), {**top[0], "top_logprobs": top}])

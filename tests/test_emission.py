@@ -9,7 +9,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from conftest import Observed
+from conftest import PATIENCE, Observed
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk import environment_variables
@@ -159,7 +159,7 @@ def spans_of(
                 list(model.stream("?", config={"callbacks": [handler]}))
         else:
             list(model.stream("?", config={"callbacks": [handler]}))
-        assert SHARED.flush(30)  # of processors of one's own, older SDKs say that they cannot
+        assert SHARED.flush(PATIENCE)  # of processors of one's own, older SDKs say that they cannot
     return [described(span) for span in exporter.get_finished_spans()], bool(made)
 
 
@@ -427,7 +427,7 @@ def test_a_burst_of_token_spans_loses_none_and_evicts_none_of_the_application() 
     model.invoke("?", config={"callbacks": [handler]})
     for _ in range(100):
         provider.get_tracer("application").start_span("work").end()
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 8 * BURST
@@ -444,7 +444,7 @@ def test_a_small_queue_makes_small_bursts(monkeypatch: pytest.MonkeyPatch) -> No
     model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
 
     model.invoke("?", config={"callbacks": [handler]})
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 2000
@@ -475,14 +475,14 @@ def test_a_queue_that_cannot_be_seen_is_flushed_however_many_calls_fill_it() -> 
 
     for _ in range(25):
         model.invoke("?", config={"callbacks": [handler]})
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 10_000
 
 
 def test_a_flush_that_hangs_holds_up_no_other_provider() -> None:
-    exporter, other = Slow(60), InMemorySpanExporter()
+    exporter, other = Slow(3600), InMemorySpanExporter()
     hanging, free = TracerProvider(shutdown_on_exit=False), TracerProvider(shutdown_on_exit=False)
     hanging.add_span_processor(Hidden(exporter))
     free.add_span_processor(BatchSpanProcessor(other))
@@ -494,12 +494,12 @@ def test_a_flush_that_hangs_holds_up_no_other_provider() -> None:
     model.invoke("?", config={"callbacks": [first]})
     model.invoke("?", config={"callbacks": [second]})
 
-    assert second.flush(10)
+    assert second.flush(PATIENCE)
     assert [span.name for span in other.get_finished_spans()].count("token") == 2000
     assert not first.flush(0.1)
     exporter.seconds = 0
     exporter._wait.set()
-    assert first.flush(30)
+    assert first.flush(PATIENCE)
     assert exporter.names.count("token") == 2000
     hanging.shutdown()
     free.shutdown()
@@ -518,7 +518,7 @@ def test_a_flush_that_raises_loses_the_rest_of_its_call_and_says_so(
     model = ScriptedChatModel(answers=[answer(*["x"] * 1000)])
 
     model.invoke("?", config={"callbacks": [handler]})
-    assert SHARED.flush(10)
+    assert SHARED.flush(PATIENCE)
 
     assert "Token spans could not be emitted." in caplog.messages
 
@@ -553,7 +553,7 @@ def test_a_queue_that_cannot_be_seen_is_flushed_before_it_is_full(
     model = ScriptedChatModel(answers=[answer(*["x"] * 2000)])
 
     model.invoke("?", config={"callbacks": [handler]})
-    assert handler.flush()
+    assert handler.flush(PATIENCE)
     provider.shutdown()
 
     assert exporter.names.count("token") == 2000

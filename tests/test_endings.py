@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -13,7 +14,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from cells import assert_seen, reported
-from conftest import Observed, until
+from conftest import PATIENCE, Observed, until
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
@@ -52,6 +53,27 @@ def only(observed: Observed, handler: LogprobsCallbackHandler) -> CallReport:
     trees = [(of.name, len(of.calls)) for of in handler.trees]
     assert_seen(observed, handler, [reported(report)], roots=trees)
     return report
+
+
+async def time_out(
+    awaited: Coroutine[Any, Any, Any], handler: LogprobsCallbackHandler, calls: int = 1
+) -> None:
+    """Lets it time out as soon as it has begun so many calls."""
+
+    limit = asyncio.timeout(None)
+
+    async def expire() -> None:
+        await until(lambda: len(handler.open_calls()) == calls)
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    async def limited() -> None:
+        async with limit:
+            expiring = asyncio.create_task(expire())
+            await awaited
+            await expiring
+
+    with pytest.raises(TimeoutError):
+        await limited()
 
 
 def test_a_stream_left_early_is_cancelled_with_what_arrived(observed: Observed) -> None:
@@ -106,8 +128,7 @@ async def test_ainvoke_that_times_out_inside_a_chain_is_reported_at_the_chains_e
 ) -> None:
     handler = observed.handler(keep=9)
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(a_chain(pause=5).ainvoke({"q": ""}, {"callbacks": [handler]}), 0.05)
+    await time_out(a_chain(pause=3600).ainvoke({"q": ""}, {"callbacks": [handler]}), handler)
 
     report = only(observed, handler)  # LangChain tells of the model's run nothing at all
     assert (report.call.outcome, report.unavailable) == ("cancelled", "no_answer")
@@ -118,13 +139,14 @@ async def test_ainvoke_that_times_out_inside_a_chain_is_reported_at_the_chains_e
 async def test_ainvoke_of_a_lone_model_that_times_out_is_abandoned_after_the_idle_timeout(
     observed: Observed,
 ) -> None:
-    handler = observed.handler(keep=9, idle_timeout=0.2)
+    now = [time.time_ns()]
+    handler = observed.handler(keep=9, idle_timeout=0.2, clock=lambda: now[0])
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(a_model(pause=5).ainvoke("", {"callbacks": [handler]}), 0.05)
+    await time_out(a_model(pause=3600).ainvoke("", {"callbacks": [handler]}), handler)
 
     assert not handler.is_idle()
-    await until(lambda: bool(handler.reports))
+    now[0] += 10**9
+    await until(lambda: handler.reports)
     assert only(observed, handler).call.outcome == "abandoned"
 
 
@@ -297,9 +319,8 @@ async def test_a_batch_of_which_one_fails_reports_every_call_that_began(observed
 async def test_a_batch_that_is_cancelled_reports_every_call_of_it(observed: Observed) -> None:
     handler = observed.handler(keep=9)
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
-            await a_chain(pause=5).abatch([{"q": ""}] * 3, {"callbacks": [handler]})
+    batch = a_chain(pause=3600).abatch([{"q": ""}] * 3, {"callbacks": [handler]})
+    await time_out(batch, handler, calls=3)
     await until(handler.is_idle)
 
     assert [of.call.outcome for of in handler.reports] == ["cancelled"] * 3
@@ -309,8 +330,8 @@ async def test_a_batch_that_is_cancelled_reports_every_call_of_it(observed: Obse
 
 async def test_a_step_of_a_graph_that_takes_too_long_is_reported(observed: Observed) -> None:
     handler = observed.handler(keep=9)
-    graph: Any = a_graph(pause=5)
-    graph.step_timeout = 0.1
+    graph: Any = a_graph(pause=3600)
+    graph.step_timeout = 3.0  # in which even a busy machine begins the call
 
     with pytest.raises(TimeoutError):
         await graph.ainvoke({"said": ""}, {"callbacks": [handler]})
@@ -342,10 +363,7 @@ async def test_a_graph_that_is_left_with_break_is_reported(observed: Observed) -
 async def test_a_graph_that_times_out_is_reported(observed: Observed) -> None:
     handler = observed.handler(keep=9)
 
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(
-            a_graph(pause=0.2).ainvoke({"said": ""}, {"callbacks": [handler]}), 0.5
-        )
+    await time_out(a_graph(pause=3600).ainvoke({"said": ""}, {"callbacks": [handler]}), handler)
     await until(handler.is_idle)
 
     assert only(observed, handler).call.outcome == "cancelled"
@@ -372,7 +390,7 @@ def test_a_graphs_stream_closed_in_sync_code_is_reported_once_though_its_model_r
 
     stream.close()
 
-    assert ended.wait(5)
+    assert ended.wait(PATIENCE)
     report = only(observed, handler)
     assert report.call.outcome in {"ok", "cancelled"}
     assert texts(report) == [text for text, _ in WORDS][: len(report.tokens)]

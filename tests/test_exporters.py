@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
+from conftest import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -261,7 +262,7 @@ def pipeline(*exporters: SpanExporter, processors: Sequence[SpanProcessor] = ())
     list(model.stream("?", config={"callbacks": [handler]}))
     with provider.get_tracer("application").start_as_current_span("work") as span:
         span.add_event("now", {"a": 1})
-    assert SHARED.flush(30)  # of processors of one's own, older SDKs say that they cannot
+    assert SHARED.flush(PATIENCE)  # of processors of one's own, older SDKs say that they cannot
     provider.shutdown()
 
 
@@ -444,7 +445,7 @@ def test_one_variable_puts_it_in_the_place_of_the_standard_one() -> None:
             env={**os.environ, **variables},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         )
 

@@ -280,12 +280,26 @@ def test_the_environment_sets_what_is_sent(tmp_path: Path) -> None:
     assert attributes(llm)["langchain_logprobs.tokens.texts"] == ["Syd", "ney"]
 
 
-def test_a_wrong_variable_is_said_and_the_program_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        (
+            "LANGCHAIN_LOGPROBS_LOW_TOKEN",
+            "often",
+            "LANGCHAIN_LOGPROBS_LOW_TOKEN is 'often', but takes a probability",
+        ),
+        ("LANGCHAIN_LOGPROBS_STORE", "/dev/null/runs.db", "folder /dev/null cannot be made"),
+    ],
+)
+def test_a_wrong_variable_is_said_and_the_program_runs(
+    tmp_path: Path, variable: str, value: str, why: str
+) -> None:
     with receiving() as received:
-        said = run_instrumented(tmp_path, received.endpoint, LANGCHAIN_LOGPROBS_LOW_TOKEN="often")
+        said = run_instrumented(tmp_path, received.endpoint, **{variable: value})
 
     assert said.startswith("Sydney\n")
-    assert "LANGCHAIN_LOGPROBS_LOW_TOKEN is 'often', but takes a probability" in said
+    assert why in said
+    assert "Failed to" not in said
     assert not received.spans()
 
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from langchain_core.runnables import RunnableLambda
 from stored import SECOND, a_report
 
-from langchain_logprobs import LogprobsCallbackHandler, redact
+from langchain_logprobs import LogprobsCallbackHandler, keep_lowest, redact
 from langchain_logprobs.core.model import (
     CENSORED,
     Candidate,
@@ -37,6 +37,7 @@ from langchain_logprobs.core.report import call_report, tree_report
 from langchain_logprobs.store import Query, Store, StoredRuns, StoreError, default_path, store_at
 from langchain_logprobs.store import schema as schema_module
 from langchain_logprobs.store.codec import DamagedError, decode, encode
+from langchain_logprobs.telemetry.spans import Options, token_spans
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
 
 
@@ -129,6 +130,18 @@ def test_a_report_of_anything_is_read_back_equal(call: ModelCall, reason: object
 
     assert read == report
     assert read.call.metadata == call.metadata
+
+
+@given(calls)
+@settings(deadline=None)
+def test_a_report_that_was_read_can_be_gone_on_with_as_one_that_was_not(call: ModelCall) -> None:
+    report = call_report(call)
+
+    read = decode(encode(report))
+
+    assert redact()(read) == redact()(report)
+    assert keep_lowest(1)(read) == keep_lowest(1)(report)
+    assert list(token_spans(read, Options())) == list(token_spans(report, Options()))
 
 
 @given(st.binary(max_size=200))
@@ -697,6 +710,7 @@ def test_a_store_of_an_older_schema_is_read_as_it_is(old: Path) -> None:
     tree = stored.tree(UUID(int=7))
 
     assert report.text == "Sydney"
+    assert redact()(report) != report  # its measures were kept as the name of their type
     assert tree.calls == (report,)
     assert (tree.name, tree.tree.runs) == ("RunnableSequence", ())
     assert schema_of(old)[0] == 1

@@ -45,7 +45,13 @@ _PROTOCOLS: Mapping[str, _Protocol] = {
         "http://localhost:4317",
     ),
 }
-_NAMED = {"otlp_proto_http": "http/protobuf", "otlp_proto_grpc": "grpc"}
+_NAMED = {
+    "otlp_proto_http": "http/protobuf",
+    "otlp_proto_grpc": "grpc",
+    "otlp_logprobs_http": "http/protobuf",
+    "otlp_logprobs_grpc": "grpc",
+}
+"""Exporters whose name says the protocol, whatever the other variables say."""
 
 
 def exporter(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -74,9 +80,9 @@ def _otlp(
     environment: Mapping[str, str], named: str, traces: str | None, base: str | None
 ) -> Iterator[Finding]:
     given = (
-        environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+        next((of for name, of in _NAMED.items() if name in named), None)
+        or environment.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
         or environment.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-        or next((of for name, of in _NAMED.items() if name in named), None)
     )
     chosen = given or _only_one_installed()
     protocol = _PROTOCOLS.get(chosen)

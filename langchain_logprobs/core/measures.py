@@ -13,7 +13,14 @@ from math import exp, expm1, fsum, log
 from operator import add, attrgetter, eq, mul, neg, not_, sub
 from typing import NamedTuple
 
-from langchain_logprobs.core.confidence import LEAST_TAIL, MEASURES, Columns, TokenMeasures, measure
+from langchain_logprobs.core.confidence import (
+    LEAST_TAIL,
+    MEASURES,
+    Columns,
+    TokenMeasures,
+    log1mexp,
+    measure,
+)
 from langchain_logprobs.core.model import CENSORED, Block, TokenLogprob, blocks_of, places_of
 
 NO_COLUMNS: Columns = ((),) * len(TokenMeasures._fields)
@@ -62,6 +69,8 @@ def _measured_apart(tokens: Iterable[TokenLogprob]) -> Columns:
 
 def _of_block(block: Block, tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of tokens that were read in one block."""
+    if not block.logprobs:
+        return _of_lone(list(map(_LOGPROB, tokens)))
     is_whole = places_of(tokens) == [*range(len(block.bounds) - 1)]
     ranks = _ranks(block) if is_whole else None
     if ranks is None:
@@ -74,6 +83,14 @@ def _of_block(block: Block, tokens: Sequence[TokenLogprob]) -> Columns:
         for column, value in zip(columns, measure(tokens[at]), strict=True):
             column[at] = value
     return columns
+
+
+def _of_lone(logprobs: Sequence[float]) -> Columns:
+    """The measures of tokens without candidates: of a model asked for `logprobs` alone."""
+    unknown = [None] * len(logprobs)
+    log_odds = [None if of >= 0 else of - log1mexp(of) for of in logprobs]
+    surprisals = list(map(sub, repeat(0.0), logprobs))
+    return list(map(exp, logprobs)), surprisals, unknown, unknown, unknown, unknown, log_odds
 
 
 def _ranks(block: Block) -> _Ranks | None:

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_logprobs.settings import SettingsError
+from langchain_logprobs.telemetry.metrics import count_unsent
 
 PATIENCE = "LANGCHAIN_LOGPROBS_OTLP_PATIENCE"
 """The environment variable."""
@@ -173,11 +174,20 @@ class Patience:
             self._seconds = 0.0
 
     def export(self, export: Export, spans: Spans) -> SpanExportResult:
-        """Exports a batch, if need be over and over.
+        """Exports a batch, if need be over and over, and counts the token spans that this loses.
 
         Threads that somebody waits for (a `SimpleSpanProcessor`, a `force_flush()`) get what
         OpenTelemetry does.
         """
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._patiently(export, spans)
+        finally:
+            if result is not SpanExportResult.SUCCESS:
+                count_unsent(spans)
+        return result
+
+    def _patiently(self, export: Export, spans: Spans) -> SpanExportResult:
         if not self._seconds or not self.leaving.may_wait():
             return export(spans)
         batch = _Batch(is_quiet=self._down_since is not None)

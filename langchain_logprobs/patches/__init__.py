@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec
 
 _LOG = logging.getLogger("langchain_logprobs")
 
 Function = Callable[..., Any]
+_Given = ParamSpec("_Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,26 @@ class Patch:
                 self.name,
                 why,
             )
+
+
+def harmless(put: Callable[_Given, None]) -> Callable[_Given, None]:
+    """What adds something to an answer, or else leaves it as it is: what it raises is logged, once.
+
+    What a provider's objects hold changes from version to version, and the application is to get
+    its answer all the same.
+    """
+    said: list[Exception] = []
+
+    @functools.wraps(put)
+    def quietly(*args: _Given.args, **kwargs: _Given.kwargs) -> None:
+        try:
+            put(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - it is run between a provider and its caller
+            if not said:
+                said.append(error)
+                _LOG.warning("An answer's logprobs could not be kept.", exc_info=error)
+
+    return quietly
 
 
 def _find(edit: Edit) -> tuple[Any, str] | str:

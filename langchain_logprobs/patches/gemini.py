@@ -19,5 +19,12 @@ def entries(candidate: Any) -> list[dict[str, Any]]:
     ]
 
 
+def put(generation: Any, candidate: Any) -> None:
+    """Puts the tokens of a candidate into the generation that was made of it."""
+    info = generation.generation_info or {}
+    if (found := entries(candidate)) and "logprobs_result" not in info:
+        generation.generation_info = {**info, "logprobs_result": found}
+
+
 def _alternative(of: Any) -> dict[str, Any]:
     return {"token": of.token, "logprob": of.log_probability}

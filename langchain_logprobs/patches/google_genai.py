@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_logprobs.patches import Edit, Function, Patch
-from langchain_logprobs.patches.gemini import entries
+from langchain_logprobs.patches import Edit, Function, Patch, harmless
+from langchain_logprobs.patches.gemini import put
 
 _ASKING = ("response_logprobs", "logprobs")
 
@@ -40,16 +40,17 @@ def _not_asking(original: Function) -> Function:
 def _keep(original: Function) -> Function:
     def _response_to_result(response: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(response, *args, **kwargs)
-        # Without candidates, there is one generation all the same.
-        for generation, candidate in zip(
-            result.generations, response.candidates or (), strict=False
-        ):
-            info = generation.generation_info or {}
-            if (found := entries(candidate)) and "logprobs_result" not in info:
-                generation.generation_info = {**info, "logprobs_result": found}
+        _put_all(result, response)
         return result
 
     return _response_to_result
+
+
+@harmless
+def _put_all(result: Any, response: Any) -> None:
+    # Without candidates, there is one generation all the same.
+    for generation, candidate in zip(result.generations, response.candidates or (), strict=False):
+        put(generation, candidate)
 
 
 _MODULE = "langchain_google_genai.chat_models"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from langchain_logprobs.patches import Edit, Function, Patch
+from langchain_logprobs.patches import Edit, Function, Patch, harmless
 
 
 class _Ear:
@@ -31,8 +31,7 @@ class _Ear:
 
     def put(self, chunk: Any) -> None:
         """Puts the logprobs heard last into the chunk, which is the only one made of them."""
-        choices = getattr(self._heard, "choices", None)
-        _put(chunk, _plain(getattr(choices[0], "logprobs", None) if choices else None))
+        _put_heard(chunk, self._heard)
 
 
 class _Mouth(_Ear):
@@ -49,8 +48,22 @@ class _AsyncMouth(_Ear):
             await self.manager.on_llm_new_token(token, chunk=chunk, **kwargs)
 
 
-def _put(generation: Any, logprobs: Any) -> None:
-    if logprobs:
+@harmless
+def _put_heard(chunk: Any, heard: Any) -> None:
+    choices = getattr(heard, "choices", None)
+    _put(chunk, getattr(choices[0], "logprobs", None) if choices else None)
+
+
+@harmless
+def _put_all(result: Any, response: Any) -> None:
+    choices = response["choices"]
+    if len(choices) == len(result.generations):  # A split reply was not joined again.
+        for generation, choice in zip(result.generations, choices, strict=True):
+            _put(generation, choice.get("logprobs"))
+
+
+def _put(generation: Any, given: Any) -> None:
+    if logprobs := _plain(given):
         generation.generation_info = {"logprobs": logprobs, **(generation.generation_info or {})}
 
 
@@ -99,10 +112,7 @@ def _atell(original: Function) -> Function:
 def _keep(original: Function) -> Function:
     def _create_chat_result(self: Any, response: Any, **params: Any) -> Any:
         result = original(self, response, **params)
-        choices = response["choices"]
-        if len(choices) == len(result.generations):  # A split reply was not joined again.
-            for generation, choice in zip(result.generations, choices, strict=True):
-                _put(generation, _plain(choice.get("logprobs")))
+        _put_all(result, response)
         return result
 
     return _create_chat_result

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_logprobs.patches import Edit, Function, Patch
+from langchain_logprobs.patches import Edit, Function, Patch, harmless
 
 INCLUDE = "message.output_text.logprobs"
 """What the Responses API calls for in its parameter `include`."""
@@ -42,13 +42,7 @@ def including(already: Iterable[str] | None) -> list[str]:
 def _keep_of_answer(original: Function) -> Function:
     def result_of(response: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(response, *args, **kwargs)
-        entries = [
-            _entry(token)
-            for item in response.output
-            for part in (item.content if item.type == "message" else ())
-            for token in getattr(part, "logprobs", None) or ()
-        ]
-        _put(result.generations[0], entries)
+        _put_of_answer(result, response)
         return result
 
     return result_of
@@ -57,13 +51,29 @@ def _keep_of_answer(original: Function) -> Function:
 def _keep_of_piece(original: Function) -> Function:
     def chunk_of(chunk: Any, *args: Any, **kwargs: Any) -> Any:
         converted = original(chunk, *args, **kwargs)
-        # `response.output_text.done` and `response.completed` repeat what the pieces had.
-        if chunk.type == "response.output_text.delta" and converted[-1] is not None:
-            tokens = getattr(chunk, "logprobs", None) or ()
-            _put(converted[-1], [_entry(token) for token in tokens])
+        _put_of_piece(converted, chunk)
         return converted
 
     return chunk_of
+
+
+@harmless
+def _put_of_answer(result: Any, response: Any) -> None:
+    entries = [
+        _entry(token)
+        for item in response.output
+        for part in (item.content if item.type == "message" else ())
+        for token in getattr(part, "logprobs", None) or ()
+    ]
+    _put(result.generations[0], entries)
+
+
+@harmless
+def _put_of_piece(converted: Any, chunk: Any) -> None:
+    # `response.output_text.done` and `response.completed` repeat what the pieces had.
+    if chunk.type == "response.output_text.delta" and converted[-1] is not None:
+        tokens = getattr(chunk, "logprobs", None) or ()
+        _put(converted[-1], [_entry(token) for token in tokens])
 
 
 def _put(generation: Any, entries: list[dict[str, Any]]) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from langchain_logprobs.patches import Edit, Function, Patch
-from langchain_logprobs.patches.gemini import entries
+from langchain_logprobs.patches import Edit, Function, Patch, harmless
+from langchain_logprobs.patches.gemini import put
 
 
 def _not_asking(original: Function) -> Function:
@@ -28,13 +28,16 @@ def _kept(original: Function) -> Function:
         self: Any, response_chunk: Any, *args: Any, **kwargs: Any
     ) -> Any:
         converted = original(self, response_chunk, *args, **kwargs)
-        found = entries(response_chunk.candidates[0]) if response_chunk.candidates else []
-        info = converted[0].generation_info or {}
-        if found and "logprobs_result" not in info:
-            converted[0].generation_info = {**info, "logprobs_result": found}
+        _put_first(converted, response_chunk)
         return converted
 
     return _gemini_chunk_to_generation_chunk
+
+
+@harmless
+def _put_first(converted: Any, response_chunk: Any) -> None:
+    if response_chunk.candidates:
+        put(converted[0], response_chunk.candidates[0])
 
 
 _MODULE = "langchain_google_vertexai.chat_models"

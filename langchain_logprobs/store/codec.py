@@ -130,7 +130,8 @@ def _members(value: Any) -> dict[str, Any]:
 
 @cache
 def _defaults(kind: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple((of.name, of.default) for of in fields(kind))
+    """The members that make two values different; others, such as measures, come of these."""
+    return tuple((of.name, of.default) for of in fields(kind) if of.compare)
 
 
 def _tagged(value: Any, columns: list[bytes], depth: int) -> Any:
@@ -292,8 +293,8 @@ def _untagged(tag: str, inner: Any, columns: _Columns) -> Any:
 
 
 def _made(kind: Callable[..., Any], members: dict[str, Any]) -> Any:
-    """The value of that kind; members that only a later version knows are left out."""
-    known = {of.name for of in fields(kind)} if is_dataclass(kind) else set(members)
+    """The value of that kind; members that only another version keeps are left out."""
+    known = {name for name, _ in _defaults(kind)} if is_dataclass(kind) else set(members)
     return kind(**{name: value for name, value in members.items() if name in known})
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from operator import ge, lt
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_provider
+from opentelemetry.sdk.trace import ReadableSpan
 
 from langchain_logprobs.core.confidence import FLOOR
 from langchain_logprobs.core.model import ModelCall
@@ -104,6 +105,12 @@ class Metrics:
         context: Context | None = None,
     ) -> None:
         self._counters[instrument].add(count, attributes, context)
+
+
+def count_unsent(spans: Iterable[ReadableSpan]) -> None:
+    """Counts the token spans among those that could not be sent, with the global provider."""
+    count = sum(names.TOKEN_INDEX in (span.attributes or ()) for span in spans)
+    metrics_of(None).count_token_spans("unsent", count)
 
 
 def _metrics(provider: Any) -> Metrics:

@@ -223,7 +223,7 @@ TOKEN_SPANS = Instrument(
     "langchain_logprobs.token_spans",
     "counter",
     "{span}",
-    "Token spans by result: emitted, omitted by settings, unsampled, lost.",
+    "Token spans by result: emitted, omitted by settings, unsampled, lost; unsent by our exporter.",
 )
 ERRORS = Instrument(
     "langchain_logprobs.errors",

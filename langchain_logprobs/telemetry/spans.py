@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
-from itertools import chain, compress, count, repeat
+from itertools import chain, compress, count, islice, repeat
 from typing import Literal, NamedTuple, TypeVar
 
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
@@ -100,22 +100,23 @@ TokenValues = tuple[Value | None, ...]
 
 def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     """How many token spans a call will have, and how many the options leave out."""
-    every = sum(len(completion.tokens) for completion in report.call.completions)
-    wanted = 0 if options.token_spans == "none" else every
+    tokens = _every_token(report)
+    wanted = 0 if options.token_spans == "none" else len(tokens)
     if options.token_spans == "low":
-        tokens = (token for completion in report.call.completions for token in completion.tokens)
         wanted = sum(_is_wanted(token, report.low_token, options) for token in tokens)
     if options.max_token_spans is not None:
         wanted = min(wanted, options.max_token_spans)
-    return wanted, every - wanted
+    return wanted, len(tokens) - wanted
 
 
 def token_spans(report: CallReport, options: Options) -> Iterable[TokenSpan]:
     """The token spans of a call, in order: each made when it is asked for."""
     fields = _field_paths(report, options)
+    # Taken for all at once: to find those of one completion, all have to be gone through.
+    measures = iter(report.measured.of(_every_token(report)))
     spans = chain.from_iterable(
-        _completion_spans(report, completion, index, options, {} if index else fields)
-        for index, completion in enumerate(report.call.completions)
+        _completion_spans(report, index, options, measures, {} if index else fields)
+        for index in range(len(report.call.completions))
     )
     count, omitted = count_token_spans(report, options)
     return compress(spans, _chosen(report, count, options)) if omitted else spans
@@ -123,7 +124,7 @@ def token_spans(report: CallReport, options: Options) -> Iterable[TokenSpan]:
 
 def _chosen(report: CallReport, count: int, options: Options) -> list[bool]:
     """For each token of a call, whether it is one of the so many that become spans."""
-    tokens = [token for completion in report.call.completions for token in completion.tokens]
+    tokens = _every_token(report)
     wanted = [_is_wanted(token, report.low_token, options) for token in tokens]
     places = compress(range(len(tokens)), wanted)
     chosen = set(nsmallest(count, places, key=lambda at: likelihood(tokens[at])))
@@ -315,18 +316,19 @@ def _field_paths(report: CallReport, options: Options) -> dict[int, str]:
 
 def _completion_spans(
     report: CallReport,
-    completion: Completion,
     index: int,
     options: Options,
+    measures: Iterator[TokenMeasures],
     fields: Mapping[int, str],
 ) -> Iterable[TokenSpan]:
+    completion = report.call.completions[index]
     tokens = completion.tokens
     places = _places(completion, _counts(report).get(index))
     paths = [fields.get(at) for at in range(len(tokens))] if fields else []
     times = list(_times(report.call, tokens))
     columns = (
         tokens,
-        report.measured.of(tokens),
+        list(islice(measures, len(tokens))),
         count(),
         repeat(index),
         [start_ns for start_ns, _ in times],
@@ -336,6 +338,14 @@ def _completion_spans(
         _of_content(paths, tokens),
     )
     return map(_TOKEN_SPAN, zip(*columns, strict=False))  # some columns have no end
+
+
+def _every_token(report: CallReport) -> Sequence[TokenLogprob]:
+    """The tokens of all completions, one after another."""
+    completions = report.call.completions
+    if len(completions) == 1:  # the very tuple whose measures are at hand
+        return completions[0].tokens
+    return [token for completion in completions for token in completion.tokens]
 
 
 def _of_content(values: Sequence[T], tokens: Iterable[TokenLogprob]) -> Iterable[T | None]:
@@ -374,13 +384,9 @@ def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
 
 
 def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
-    match options.token_spans:
-        case "all":
-            return True
-        case "low":
-            return token.logprob is not None and math.exp(token.logprob) < low_token
-        case _:
-            return False
+    if options.token_spans == "low":
+        return token.logprob is not None and math.exp(token.logprob) < low_token
+    return options.token_spans == "all"
 
 
 def _present(attributes: Mapping[str, object]) -> Attributes:
