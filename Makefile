@@ -1,7 +1,7 @@
 # Each target makes the environment it needs; nothing has to be installed first but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chromium clean
+.PHONY: help demo test seek chromium clean
 
 # The first of these that is new enough.
 PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,\
@@ -29,6 +29,10 @@ test: $(test_stamp) chromium ## lint, types, architecture, tests with coverage
 	.venv/bin/coverage run -m pytest
 	.venv/bin/coverage combine --quiet
 	.venv/bin/coverage report
+
+# Elsewhere the properties are tried with the same examples each time.
+seek: $(test_stamp) ## the property tests with other examples each time, and ten times as many
+	.venv/bin/python -m pytest -m hypothesis --hypothesis-profile=seek $(ARGS)
 
 # The viewer is tested in a real browser. As root on Debian, which is what CI often is, it is installed.
 chromium:

@@ -33,6 +33,7 @@ default_role = "code"  # What stands between single backticks in a docstring.
 nitpicky = True
 nitpick_ignore = [
     ("py:class", "langchain_logprobs.providers._Model"),  # A type variable.
+    ("py:class", "langchain_logprobs.patches.Edit"),  # For who writes a patch.
     ("py:class", "langchain_logprobs.core.report.Measured"),  # A report's memory of its measures.
 ]
 nitpick_ignore_regex = [

@@ -103,7 +103,8 @@ def main() -> None:
     for field in report.low_fields:
         sure = f"{render.percent(field.confidence.confidence)} %"
         limit = f"{render.percent(CHECK_BELOW[field.path])} %"
-        console.print(f"Review {field.path}: {field.value!r} is {sure} sure, {limit} is asked for.")
+        told = f"Review {field.path}: {field.value!r} is {sure} sure, {limit} is asked for."
+        console.print(told, markup=False)
 
 
 def _others(report: CallReport, name: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.losses import losses
 from langchain_logprobs.outcome import error_kind, outcome_of
+from langchain_logprobs.overlooked import have_others_told
 from langchain_logprobs.reporting import Reporting
 from langchain_logprobs.settings import (
     Settings,
@@ -240,6 +241,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
     ) -> None:
         """Opens a call."""
         del prompts
+        self._guard(have_others_told)
         self._guard(self._start_call, "text_completion", serialized, run_id, kwargs)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:
@@ -370,7 +372,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         outcome, kind = outcome_of(error), error_kind(error)
         ended = self._capture.end_run(run_uuid(run_id), outcome, kind, self._clock())
         # A chain's stream that is left early ends well, and tells the model's run only afterwards.
-        self._close(ended, "cancelled" if error is None else outcome, error)
+        self._close(ended, "cancelled" if outcome == "ok" else outcome, error)
 
     def _expire(self, before_ns: int) -> None:
         for ended in self._capture.expire(before_ns, self._clock()):

@@ -62,6 +62,7 @@ def uninstrument(timeout: float = 30.0) -> bool:
     if handler is None:
         return True
     handler.is_off = True
+    handler.run_inline = False  # an inline handler that hears nothing may yet keep others from it
     return handler.close(timeout)
 
 

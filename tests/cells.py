@@ -213,6 +213,30 @@ def assert_metrics(
         "chain.uncertainty": _of_trees(handler),
     }
     assert _metrics(observed) == {name: of for name, of in wanted.items() if of}
+    assert_values(observed, contents)
+    assert _models(observed) == Counter((of.operation, of.model) for of in expected)
+
+
+def assert_values(observed: Observed, contents: Sequence[Sequence[TokenLogprob]]) -> None:
+    """The histograms were told the numbers of these answers."""
+    surprisals = [[-(token.logprob or 0.0) for token in of] for of in contents]
+    wanted = {
+        "response.uncertainty": sum(1 - headline(of) for of in contents),
+        "response.surprisal": sum(sum(of) / len(of) for of in surprisals),
+        "response.surprisal.max": sum(map(max, surprisals)),
+        "response.tokens": sum(map(len, contents)),
+    }
+    told = observed.sums()
+    assert {name: told.get(METRIC + name, 0) for name in wanted} == pytest.approx(wanted)
+
+
+def _models(observed: Observed) -> Counter[tuple[str, str]]:
+    """How many responses there were, by operation and model."""
+    found: Counter[tuple[str, str]] = Counter()
+    for key, value in observed.metrics().get(f"{METRIC}responses", {}).items():
+        of = dict(key)
+        found[of["gen_ai.operation.name"], of.get("gen_ai.request.model", "")] += int(value)
+    return found
 
 
 _OWN = {"responses": ("confidence", "reason"), "tokens": ("band",), "token_spans": ("result",)}

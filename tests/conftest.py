@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,15 +26,21 @@ from langchain_logprobs.testing import FixedIds
 pytest.register_assert_rewrite("cells")  # what it compares is shown when it differs
 
 # A deadline measures how busy the machine is, and so does the time that drawing examples takes.
-settings.register_profile(
-    "seek", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
-)
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 # Whether a change is right must not depend on the dice; `make seek` throws them.
-settings.register_profile("repeat", settings.get_profile("seek"), derandomize=True)
+settings.register_profile("repeat", unhurried, derandomize=True)
+settings.register_profile("seek", unhurried, derandomize=False, max_examples=1000, print_blob=True)
 settings.load_profile("repeat")
 
 PATIENCE = 120.0
 """Seconds in which what is waited for comes, however busy the machine is."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _ctrl_c_is_heard() -> None:
+    """What a shell starts in the background ignores it, and so would what is started from there."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +94,17 @@ class Observed:
             for resource in (data.resource_metrics if data else ())
             for scope in resource.scope_metrics
             for metric in scope.metrics
+        }
+
+    def sums(self) -> dict[str, float]:
+        """Every histogram: the sum of what it was told, over all attributes."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: sum(of.sum for of in metric.data.data_points if hasattr(of, "sum"))
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.data.data_points and hasattr(metric.data.data_points[0], "bucket_counts")
         }
 
     def total(self, metric: str, **attributes: str) -> float:

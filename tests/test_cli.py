@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +23,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
+from conftest import PATIENCE
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
@@ -34,9 +38,9 @@ from langchain_logprobs.cli import doctor
 from langchain_logprobs.cli import exporter as exporter_module
 from langchain_logprobs.cli.app import app, run
 from langchain_logprobs.cli.options import Failure, when_ns
-from langchain_logprobs.core.model import RunTree
+from langchain_logprobs.core.model import Completion, RunTree
 from langchain_logprobs.core.reasons import REASONS
-from langchain_logprobs.core.report import CallReport, Unavailable, tree_report
+from langchain_logprobs.core.report import CallReport, Unavailable, call_report, tree_report
 from langchain_logprobs.local import LocalModel
 from langchain_logprobs.store import Store, StoredRuns
 from langchain_logprobs.testing import token
@@ -206,6 +210,52 @@ def test_runs_shows_as_much_of_an_id_as_tells_it_from_the_others(cli: Run, store
     shown = [line.split()[0] for line in cli("runs")[1].splitlines() if begun in line]
     assert shown == [f"{begun}8522", f"{begun}8523"]
     assert all(cli("show", of)[0] == 0 for of in shown)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 160])
+def test_runs_shows_confidence_and_answer_in_any_terminal(
+    cli: Run, store: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    writer = Store(store)
+    writer(a_report(model="meta-llama/Llama-3.3-70B", text="Lisbon is the capital of Portugal"))
+    writer(a_report(logprob=-1.0, outcome="error", error="TimeoutError", text="Faro"))
+    writer.close()
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    _, out, _ = cli("runs")
+
+    assert re.search("0.90.*Lisbon is the", out, re.DOTALL)
+    assert re.search("▼ 0.37.*error Faro", out, re.DOTALL)
+    assert max(map(len, out.splitlines())) <= columns
+
+
+def test_names_in_the_store_cannot_write_to_the_terminal(cli: Run, store: Path) -> None:
+    evil = "\x1b]0;title\x07\u202em"
+    writer = Store(store)
+    report = a_report(
+        token(evil, -1.0, {evil: -1.0, evil + "2": -1.1}),
+        model=evil,
+        error=evil,
+        outcome="error",
+        metadata={"langgraph_node": evil},
+        root=uuid4(),
+        root_name=evil,
+    )
+    writer(report)
+    writer(replace(a_report(count=0, model=evil + "3"), unavailable="not_sent"))
+    writer.close()
+
+    for command in (["runs"], ["show", str(report.call.run_id)], ["compare", "a", "b"], ["doctor"]):
+        _, out, err = cli(*command)
+
+        assert "m" in out + err
+        assert not {"\x1b", "\x07", "\u202e"} & {*out, *err}
+
+
+def test_an_empty_store_says_how_to_fill_it(cli: Run, store: Path) -> None:
+    Store(store).close()
+
+    assert "langchain-logprobs demo, too" in cli("runs")[1]
 
 
 def test_runs_as_json_is_one_object_a_line_in_order(cli: Run, reports: list[CallReport]) -> None:
@@ -381,6 +431,37 @@ def test_show_of_a_long_answer_is_running_text(cli: Run, store: Path) -> None:
     assert " t498 t499" in cli("show")[1].replace("\n", "")
 
 
+def test_show_has_what_was_said_beside_the_answer(cli: Run, store: Path) -> None:
+    first = a_report(token("think", -0.5, channel="reasoning"), token("Yes", -0.1), text="Yes")
+    second = Completion(tokens=(token("No", -0.2),), text="No")
+    both = replace(first.call, completions=(*first.call.completions, second))
+    refused = replace(
+        a_report(token("Never.", -0.1, channel="refusal"), text=""), unavailable="refusal"
+    )
+    writer = Store(store)
+    writer(call_report(both))
+    writer(refused)
+    writer.close()
+
+    _, several, _ = cli("show", str(both.run_id))
+    _, refusal, _ = cli("show")
+
+    assert re.search("Yes.*reasoning 1.*think.*answer 2.*No", several, re.DOTALL)
+    assert re.search("no confidence: refusal.*refusal\n Never\\.", refusal, re.DOTALL)
+    assert "Why: the model refused." in refusal
+
+
+def test_show_in_a_narrow_terminal_has_a_line_for_each_alternative(
+    cli: Run, reports: list[CallReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+
+    _, out, _ = cli("show", str(reports[0].call.run_id))
+
+    assert re.search("“ Syd” +41 +“ Can” 33 % *\n", out)
+    assert max(map(len, out.splitlines())) <= 40
+
+
 def test_show_without_numbers_points_to_the_doctor(cli: Run, reports: list[CallReport]) -> None:
     _, out, _ = cli("show", str(reports[-1].call.run_id))
 
@@ -400,6 +481,19 @@ def test_compare_shows_both_sides_and_is_honest_about_few_runs(
     assert "A run of big is surer than one of small in 100% of the pairs." in out
     assert "Mann-Whitney U, two-sided: p = 0.016; unlikely to be chance" in out
     assert "The answers differ in length" in out
+
+
+def test_compare_names_both_sides_in_a_narrow_terminal(
+    cli: Run, reports: list[CallReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del reports
+    monkeypatch.setenv("COLUMNS", "40")
+    _, out, _ = cli("compare", "big", "small")
+
+    assert re.search("^ +big +small $", out, re.MULTILINE)
+    assert re.search("^ runs +5 +4 $", out, re.MULTILINE)
+    assert "0.9 - 1.0   ████ 20%" in out
+    assert max(map(len, out.splitlines())) <= 40
 
 
 def test_compare_takes_periods(cli: Run, reports: list[CallReport]) -> None:
@@ -492,6 +586,35 @@ def test_export_to_parquet_is_read_back(
 # view
 
 
+def test_export_to_where_no_file_can_be_is_one_message(
+    cli: Run, reports: list[CallReport], store: Path
+) -> None:
+    del reports
+    code, _, err = cli("export", "--output", str(store / "runs.jsonl"))
+
+    assert code == 1
+    assert err == (
+        f"{store / 'runs.jsonl'} cannot be written: Not a directory. Choose another with "
+        "--output.\n"
+    )
+
+
+def test_view_says_that_a_port_is_for_others(
+    cli: Run, reports: list[CallReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: socket.socket, address: object) -> None:
+        del self, address
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    del reports
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+
+    code, _, err = cli("view", "--port", "80", "--no-open")
+
+    assert code == 1
+    assert err.startswith("Port 80 cannot be had: Permission denied. Choose another with --port")
+
+
 def test_view_says_that_a_port_is_in_use(cli: Run, reports: list[CallReport]) -> None:
     del reports
     with closing(create_server(("127.0.0.1", 0))) as taken:
@@ -558,6 +681,16 @@ def test_the_doctor_without_a_store_has_no_problem_with_that(cli: Run) -> None:
 
     assert code == 0
     assert "There is no store at" in out
+
+
+def test_the_doctor_has_a_problem_with_a_store_that_cannot_be_read(cli: Run, store: Path) -> None:
+    store.write_bytes(b"no SQLite file")
+    code, out, _ = cli("doctor", "--json")
+
+    assert code == 1
+    [told] = [of for of in json.loads(out) if of["subject"] == "store"]
+    assert told["verdict"] == "problem"
+    assert "is no SQLite file" in told["told"]
 
 
 def test_there_is_a_way_out_for_every_reason() -> None:
@@ -629,8 +762,15 @@ GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     ],
 )
 def test_the_doctor_asks_the_exporter(
-    receiver: str, collector: str, environment: dict[str, str], verdict: str, told: str
+    receiver: str,
+    collector: str,
+    environment: dict[str, str],
+    verdict: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if verdict == "good":  # a busy machine may take longer to answer
+        monkeypatch.setattr(exporter_module, "_SECONDS", PATIENCE)
     given = {name: of.format(url=receiver, grpc=collector) for name, of in environment.items()}
     last = list(doctor.exporter(given))[-1]
 
@@ -752,6 +892,18 @@ def test_the_demo_asks_a_real_model_and_stores_what_it_said(
     assert "langchain-logprobs view" in out
     assert StoredRuns(store).count() == 6
     assert all(of.confidence is not None for of in StoredRuns(store).summaries())
+
+
+def test_the_demo_needs_to_know_whose_model_it_is(
+    cli: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    assert (
+        "needs the --base-url of an API that has it, or OPENAI_API_KEY"
+        in (cli("demo", "--model", "gpt-4o-mini")[2])
+    )
+    assert "needs the name of a --model" in cli("demo", "--base-url", "http://127.0.0.1:9/v1")[2]
 
 
 def test_the_demo_says_what_a_model_that_is_not_there_said(cli: Run) -> None:

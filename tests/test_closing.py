@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Observed
+from conftest import PATIENCE, Observed
 from langchain_core.output_parsers import StrOutputParser
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -202,7 +202,7 @@ def test_a_back_end_that_cannot_be_flushed_keeps_no_trace_open(
 
     MODEL.invoke("", {"callbacks": [observed.handler(), theirs(observed)]})
 
-    assert SHARED.flush(60)
+    assert SHARED.flush(PATIENCE)
     assert not store.open
     assert store.names() == ["logprobs", "their llm", "token", "token", "token"]
 

@@ -79,6 +79,29 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert sorted(documented) == sorted(langchain_logprobs.__all__)
 
 
+def test_whatever_a_page_imports_is_in_the_reference() -> None:
+    pages = [of.read_text() for of in (*DOCS.glob("*.md"), DOCS.parent / "README.md")]
+    reference = (DOCS / "api.md").read_text()
+    whole = re.findall(r"^\.\. automodule:: (\S+)$", reference, re.MULTILINE)
+
+    imported = {
+        (module, name)
+        for page in pages
+        for module, listed in re.findall(
+            r"^from (langchain_logprobs[\w.]*) import (.*)$", page, re.MULTILINE
+        )
+        for name in re.split(r"\W+", listed)
+    }
+    unknown = {
+        (module, name)
+        for module, name in imported
+        if module not in ("langchain_logprobs", "langchain_logprobs.patches", *whole)
+        and f":: {module}.{name}\n" not in reference
+    }
+    assert imported
+    assert unknown == set()
+
+
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
 def test_every_name_of_ours_that_a_page_mentions_exists(page: Path) -> None:
     metrics = {of.name for of in names.INSTRUMENTS}

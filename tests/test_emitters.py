@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,16 +14,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from uuid import UUID, uuid4
 
+import langsmith
 import pytest
-from conftest import Observed
+from conftest import Observed, wait_until
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tracers import LangChainTracer
-from langsmith import Client
+from langsmith import Client, tracing_context
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
 
+from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.emitters.evaluation import evaluation_events
 from langchain_logprobs.emitters.langfuse import langfuse_scores
 from langchain_logprobs.emitters.langsmith import langsmith_feedback
@@ -137,11 +140,7 @@ def accepting() -> Iterator[Posted]:
 
 def until_posted(posted: Posted, name: str) -> None:
     """Waits for a part of that name."""
-    for _ in range(500):
-        if posted.parts(name):
-            return
-        time.sleep(0.02)
-    pytest.fail("not within 10 s")
+    wait_until(lambda: posted.parts(name))
 
 
 def a_logger_provider() -> tuple[LoggerProvider, InMemoryLogRecordExporter]:
@@ -182,8 +181,6 @@ def test_what_is_low_says_so_and_what_has_no_confidence_says_nothing(observed: O
 
 
 def test_without_an_llm_span_the_event_stands_alone() -> None:
-    from langchain_logprobs import LogprobsCallbackHandler  # noqa: PLC0415
-
     provider, exporter = a_logger_provider()
     handler = LogprobsCallbackHandler(
         sinks=[CollectingSink()], emitters=[evaluation_events(provider)], raise_errors=True
@@ -298,6 +295,49 @@ def test_langsmith_gets_feedback_on_its_own_run_of_the_call(
     assert feedback["session_id"] == str(PROJECT)
     assert feedback["score"] == 0.7408  # LangSmith's client rounds
     assert feedback["value"] == "ok"
+
+
+async def read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+@pytest.mark.parametrize("traceable", [False, True])
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("way", ["invoke", "stream", "ainvoke", "astream"])
+def test_feedback_is_in_the_trace_that_langsmith_has_the_call_in(
+    monkeypatch: pytest.MonkeyPatch, way: str, *, inner: bool, traceable: bool
+) -> None:
+    """Which may begin in a function around LangChain, or in a chain that our handler is not in."""
+    with accepting() as posted:
+        monkeypatch.setenv("LANGSMITH_ENDPOINT", posted.url)
+        client = Client(api_url=posted.url, api_key="none")
+        emitters = [langsmith_feedback(client, session_id=PROJECT)]
+        handler = LogprobsCallbackHandler(sinks=[], emitters=emitters, raise_errors=True)
+        model = MODEL.model_copy(update={"callbacks": [handler]}) if inner else MODEL
+        chain: Any = RunnableLambda(str) | model | StrOutputParser()
+        config: Any = {"callbacks": [] if inner else [handler]}
+
+        def call() -> None:
+            match way:
+                case "invoke":
+                    chain.invoke("", config)
+                case "stream":
+                    list(chain.stream("", config))
+                case "ainvoke":
+                    asyncio.run(chain.ainvoke("", config))
+                case _:
+                    asyncio.run(read(chain.astream("", config)))
+
+        with tracing_context(client=client, enabled=True):
+            langsmith.traceable(call)() if traceable else call()
+        client.flush()
+        client.close()
+
+    (called,) = (of for of in posted.parts("post.") if of["run_type"] == "llm")
+    (feedback,) = posted.parts("feedback.")
+    assert feedback["run_id"] == called["id"]
+    assert feedback["trace_id"] == called["trace_id"] != called["id"]
 
 
 def test_without_a_client_langsmith_is_found_by_its_environment(

@@ -7,7 +7,7 @@ import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypedDict
 from uuid import UUID, uuid4
@@ -60,20 +60,16 @@ async def time_out(
 ) -> None:
     """Lets it time out as soon as it has begun so many calls."""
 
-    limit = asyncio.timeout(None)
-
     async def expire() -> None:
         await until(lambda: len(handler.open_calls()) == calls)
         limit.reschedule(asyncio.get_running_loop().time())
 
-    async def limited() -> None:
-        async with limit:
-            expiring = asyncio.create_task(expire())
-            await awaited
-            await expiring
-
+    limit = asyncio.timeout(None)
+    expiring = asyncio.create_task(expire())
     with pytest.raises(TimeoutError):
-        await limited()
+        async with limit:
+            await awaited
+    await expiring
 
 
 def test_a_stream_left_early_is_cancelled_with_what_arrived(observed: Observed) -> None:
@@ -163,6 +159,43 @@ def test_a_provider_error_half_way_is_an_error_with_what_arrived(observed: Obser
     (span,) = observed.spans("chat")
     assert span.status.description == "BrokenError"
     assert (span.attributes or {})["error.type"] == "BrokenError"
+
+
+class Kills(BaseCallbackHandler):
+    """Ends a stream at its fourth piece, on purpose."""
+
+    run_inline = raise_error = True
+
+    def __init__(self) -> None:
+        self.pieces = 0
+
+    def on_llm_new_token(self, *_: Any, **__: Any) -> None:
+        self.pieces += 1
+        if self.pieces == 4:
+            raise BrokenError
+
+
+async def _pieces(stream: Iterator[Any]) -> AsyncIterator[Any]:
+    for piece in stream:
+        yield piece
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_stream_that_another_handler_ends_has_the_text_of_all_its_tokens(
+    observed: Observed, *, asynchronous: bool
+) -> None:
+    handler = observed.handler(keep=9)
+    config: RunnableConfig = {"callbacks": [handler, Kills()]}
+
+    stream: Any = a_model().astream("", config)
+    if not asynchronous:
+        stream = _pieces(a_model().stream("", config))
+    with pytest.raises(BrokenError):
+        await leave(stream, len(WORDS))
+
+    report = only(observed, handler)  # LangChain has not put the last piece to the others yet
+    assert (report.call.outcome, texts(report)) == ("error", ["t0 ", "t1 ", "t2 "])
+    assert report.text == "t0 t1 t2 "
 
 
 def test_a_provider_error_before_the_first_token_says_there_was_no_answer(

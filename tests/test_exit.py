@@ -49,7 +49,7 @@ ENDS = {
         "held = []\n"
         "def work():\n"
         "    held.append(open_call())\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(3600)\n"
         "threading.Thread(target=work, daemon=True).start()\n"
         "while not held: time.sleep(0.01)"
     ),
@@ -87,7 +87,7 @@ def test_a_call_that_is_open_when_the_process_ends_is_in_the_store(
     start: Start, path: Path, how: str
 ) -> None:
     child = start(ENDS[how])
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=600)
 
     assert (child.returncode, "Exception ignored" in said) == (STATUS[how], False), said
     stored = StoredRuns(path)
@@ -106,11 +106,17 @@ def test_a_call_that_is_open_when_the_process_ends_is_in_the_store(
 def test_what_ended_before_a_sigterm_that_nobody_handles_is_in_the_store(
     start: Start, path: Path
 ) -> None:
-    child = start("stream = open_call()\ntime.sleep(1)\nprint('ready', flush=True)\ntime.sleep(60)")
+    child = start(
+        "from langchain_logprobs.store import StoredRuns\n"
+        "stream = open_call()\n"
+        "while not StoredRuns(sys.argv[1]).count(): time.sleep(0.01)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(3600)"
+    )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=60)
+    child.communicate(timeout=600)
 
     assert child.returncode == -signal.SIGTERM
     [ended] = StoredRuns(path).summaries()
@@ -121,12 +127,12 @@ def test_a_sigterm_that_becomes_an_exit_leaves_nothing_behind(start: Start, path
     child = start(
         "import signal\n"
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
-        "stream = open_call()\nprint('ready', flush=True)\ntime.sleep(60)"
+        "stream = open_call()\nprint('ready', flush=True)\ntime.sleep(3600)"
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGTERM)
-    child.communicate(timeout=60)
+    child.communicate(timeout=600)
 
     assert child.returncode == 0
     assert [of.outcome for of in StoredRuns(path).summaries()] == ["abandoned", "ok"]

@@ -246,7 +246,7 @@ def run_instrumented(
         env={**os.environ, **variables, **given},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=True,
     )
     return ran.stdout + ran.stderr

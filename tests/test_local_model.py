@@ -51,7 +51,7 @@ def chat(local: LocalModel) -> Chat:
             temperature=0,
             logprobs=True,
             top_logprobs=5,
-            timeout=60,
+            timeout=600,
             **settings,
         )
 

@@ -144,7 +144,9 @@ def test_prometheus_takes_what_the_collector_sends() -> None:
     )
 
     assert url.endswith("/api/v1/otlp")
-    assert {"--web.enable-otlp-receiver", "--enable-feature=exemplar-storage"} <= set(options)
+    features = ("exemplar-storage", "created-timestamp-zero-ingestion")
+    needed = {"--web.enable-otlp-receiver", *(f"--enable-feature={of}" for of in features)}
+    assert needed <= set(options)
     kept = re.search(r"retention\.time=(\d+)d", " ".join(options))
     assert kept is not None
     assert int(kept[1]) > 7 + 1

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import HumanMessage
 from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableConfig
 from langchain_openai import ChatOpenAI, OpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
 from openai import APIConnectionError
@@ -233,11 +238,11 @@ async def test_several_answers_are_told_apart_when_invoked(
     assert [of.completion for of in report.sequences] == [0, 1]
 
 
-def interleaved(**others: Any) -> Said:
+def interleaved(*, raw: bool = True, **others: Any) -> Said:
     words = [of for both in zip(NORWAY, OTHER, strict=True) for of in both]
-    one, two = spoken(NORWAY), spoken(OTHER)
+    one, two = spoken(NORWAY, raw=raw), spoken(OTHER, raw=raw)
     tokens = tuple(of for both in zip(one, two, strict=True) for of in both)
-    said = {"source": "stream", "unavailable": "choices_interleaved", "finish_reason": None}
+    said = {"source": "stream", "unavailable": "choices_interleaved", "finish_reason": "stopstop"}
     return Said(model="says", tokens=(tokens,), texts=("".join(words),), **{**said, **others})
 
 
@@ -285,6 +290,65 @@ class City(BaseModel):
     city: str
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A model of some kind, and what it must be reported to have said.
+
+    Attributes:
+        make: Makes it.
+        ended: As it is reported where the answer came whole.
+        streamed: As it is reported where the answer was streamed; `None` if no way streams it.
+        root: The name of its root run; `None` if that is the model's own.
+        asked: What it is asked.
+    """
+
+    make: Callable[[Served], Any]
+    ended: Said
+    streamed: Said | None
+    root: str | None = None
+    asked: str = "Norway"
+
+
+def _both(said: Said, **others: Any) -> dict[str, Any]:
+    return {"ended": said, "streamed": said.but(source="stream"), **others}
+
+
+def _structured(method: Any, said: Said) -> dict[str, Any]:
+    def make(served: Served) -> Any:
+        return chat(served).with_structured_output(City, method=method)
+
+    of = {"ended": said, "streamed": said} if said is CALLED else _both(said)
+    return {"make": make, "root": "RunnableSequence", "asked": "Norway in JSON", **of}
+
+
+TEXT: dict[str, Any] = {"operation": "text_completion", "raw": False}
+REFUSED = Said(
+    model="refuses", tokens=(spoken(NORWAY, "refusal"),), source="end", unavailable="refusal"
+)
+SILENT = Said(model="silent", texts=("".join(NORWAY),), source=None, unavailable="not_sent")
+KINDS = {
+    "chat": Kind(chat, **_both(says(NORWAY))),
+    "blocks": Kind(lambda of: chat(of, output_version="v1"), **_both(says(NORWAY))),
+    "disabled": Kind(lambda of: chat(of, disable_streaming=True), says(NORWAY), None),
+    "not streaming": Kind(lambda of: chat(of, streaming=False), says(NORWAY), None),
+    "n=2": Kind(lambda of: chat(of, n=2), says(NORWAY, OTHER), interleaved()),
+    "refuses": Kind(lambda of: chat(of, "refuses"), **_both(REFUSED)),
+    "silent": Kind(lambda of: chat(of, "silent"), SILENT, SILENT),
+    "tools": Kind(lambda of: chat(of).bind_tools([City]), CALLED, CALLED),
+    "json_schema": Kind(**_structured("json_schema", says(RECORD))),
+    "json_mode": Kind(**_structured("json_mode", says(RECORD))),
+    "function_calling": Kind(**_structured("function_calling", CALLED)),
+    "legacy": Kind(legacy, **_both(says(NORWAY, **TEXT))),
+    "legacy n=2": Kind(
+        lambda of: legacy(of, n=2), says(NORWAY, OTHER, **TEXT), interleaved(**TEXT)
+    ),
+    "fallback": Kind(
+        lambda of: chat(of).with_fallbacks([chat(of)]),
+        **_both(says(NORWAY), root="RunnableWithFallbacks"),
+    ),
+}
+
+
 # langchain-openai's own, and there without us too.
 PARSED = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 
@@ -319,6 +383,33 @@ async def test_bound_tools_do_not_hide_what_is_said(
     await call(way, chat(served).bind_tools([City]), "Norway", handler)
 
     assert_seen(observed, handler, [CALLED])
+
+
+@PARSED
+@pytest.mark.filterwarnings("ignore:astream_events version='v1' is deprecated")
+@pytest.mark.parametrize("way", ["batch", "abatch", "events v1", "events v2"])
+@pytest.mark.parametrize("name", KINDS)
+async def test_every_kind_of_model_is_seen_in_batches_and_events(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, name: str, way: str
+) -> None:
+    kind, config = KINDS[name], RunnableConfig(callbacks=[handler])
+    model = kind.make(served)
+
+    match way:
+        case "batch":
+            model.batch([kind.asked] * 3, config)
+        case "abatch":
+            await model.abatch([kind.asked] * 3, config)
+        case _:
+            events = model.astream_events(kind.asked, config, version=way.rsplit(maxsplit=1)[-1])
+            assert [of async for of in events]
+
+    is_batch = way.endswith("batch")
+    said = kind.ended if is_batch or kind.streamed is None else kind.streamed
+    runs = 3 if is_batch else 1
+    assert_seen(
+        observed, handler, [said] * runs, roots=[(kind.root, 1)] * runs if kind.root else []
+    )
 
 
 @PARSED
@@ -382,6 +473,55 @@ async def test_what_a_streaming_model_stored_in_a_cache_is_whole(
         await call(way, model, "Norway", handler)
 
     assert_seen(observed, handler, [says(NORWAY, source="stream"), says(NORWAY)])
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_of_several_prompts_those_that_are_not_in_the_cache_are_reported(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, *, asynchronous: bool
+) -> None:
+    model, prompts = legacy(served, cache=InMemoryCache()), ["Chile", "Peru", "Cuba"]
+    model.invoke("Peru")
+
+    made: LLMResult
+    if asynchronous:
+        made = await model.agenerate(prompts, callbacks=[handler])
+    else:
+        made = model.generate(prompts, callbacks=[handler])
+
+    texts = [f"{of}: a0 b" for of in prompts]
+    assert [of[0].text for of in made.generations] == texts
+    asked = [says((of, *NORWAY[1:]), **TEXT) for of in ("Chile", "Cuba")]
+    assert_seen(observed, handler, asked)
+
+
+async def test_of_several_prompts_with_a_handler_each_every_one_hears_its_own(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler
+) -> None:
+    model, prompts, others = legacy(served), ["Chile", "Cuba"], Observed()
+    other = others.handler(keep=9)
+    configs = [RunnableConfig(callbacks=[of]) for of in (handler, other)]
+
+    model.batch(prompts, configs)
+    await model.abatch(prompts, configs)
+    model.generate(prompts, callbacks=[[handler], [other]])
+
+    for of, its, prompt in ((observed, handler, "Chile"), (others, other, "Cuba")):
+        assert_seen(of, its, [says((prompt, *NORWAY[1:]), **TEXT)] * 3)
+    others.close()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_several_prompts_that_cannot_be_streamed_have_failed_each(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, *, asynchronous: bool
+) -> None:
+    model, prompts = legacy(served, streaming=True), ["Chile", "Cuba"]
+
+    generate: Any = model.agenerate if asynchronous else partial(asyncio.to_thread, model.generate)
+    with pytest.raises(ValueError, match="multiple prompts"):
+        await generate(prompts, callbacks=[handler])
+
+    failed = FAILED.but(model="says", operation="text_completion", error="ValueError")
+    assert_seen(observed, handler, [failed] * 2)
 
 
 async def test_of_a_legacy_completion_from_a_cache_langchain_tells_nothing(
@@ -485,3 +625,60 @@ async def test_a_provider_that_goes_away_half_way_leaves_what_arrived(
         finish_reason=None,
     )
     assert_seen(observed, handler, [half])
+
+
+async def test_sixty_calls_at_once_in_every_way_are_told_apart(
+    served: Served, observed: Observed
+) -> None:
+    handler = observed.handler(keep=99)
+    config = RunnableConfig(callbacks=[handler])
+    model = chat(served)
+
+    async def one(number: int) -> None:
+        asked = f"w{number}"
+        match number % 4:
+            case 0:
+                await model.ainvoke(asked, config)
+            case 1:
+                assert [of async for of in model.astream(asked, config)]
+            case 2:
+                await asyncio.to_thread(lambda: list(model.stream(asked, config)))
+            case _:
+                assert [of async for of in model.astream_events(asked, config)]
+
+    await asyncio.gather(*map(one, range(60)))
+
+    expected = [
+        says((f"w{of}", *NORWAY[1:]), source="stream" if of % 4 else "end") for of in range(60)
+    ]
+    assert_seen(observed, handler, expected)
+
+
+@pytest.mark.parametrize("way", STREAMS)
+async def test_wherever_a_stream_is_left_its_text_is_that_of_its_tokens(
+    served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
+) -> None:
+    model, config = chat(served), RunnableConfig(callbacks=[handler])
+
+    for parts in range(1, 6):
+        if way == "stream":
+            stream = model.stream("Norway", config)
+            assert len(list(islice(stream, parts))) == parts
+            stream.close()
+        else:
+            astream = model.astream("Norway", config)
+            assert all([await anext(astream) for _ in range(parts)])
+            await astream.aclose()
+
+    left = [
+        says(
+            NORWAY[:parts],
+            source="stream" if parts else None,
+            outcome="cancelled",
+            error="GeneratorExit",
+            unavailable=None if parts else "no_answer",
+            finish_reason=None,
+        )
+        for parts in range(5)  # the first piece says who speaks
+    ]
+    assert_seen(observed, handler, left)

@@ -353,7 +353,7 @@ def test_token_spans_that_could_not_be_sent_are_counted(
 
     application.call(600)
     application.work(700)
-    assert SHARED.flush(30, id(application.provider))
+    assert SHARED.flush(PATIENCE, id(application.provider))
     application.provider.shutdown()
 
     data = reader.get_metrics_data()

@@ -167,6 +167,13 @@ def test_a_table_has_a_row_for_every_report() -> None:
     )
 
 
+def test_what_a_model_says_is_no_markup() -> None:
+    shown = printed(render.reports_table([report_of(token("[red]a[/b]\\[c]", 0.3))]), width=99)
+
+    assert "[red]a[/b]\\[c]  " in shown
+    assert "“[red]a[/b]\\[c]” 30%" in shown
+
+
 # Colours
 
 

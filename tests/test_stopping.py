@@ -17,10 +17,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+from conftest import PATIENCE
 from receiver import receiving
 
 TESTS = Path(__file__).parent
-GUNICORN = ("gunicorn", "--no-control-socket", "--graceful-timeout", "30", "--bind")
+PATIENT = ("--graceful-timeout", "120", "--timeout", "120")
+GUNICORN = ("gunicorn", "--no-control-socket", *PATIENT, "--bind")
 THREADS = (*GUNICORN, "127.0.0.1:{port}", "--threads", "4", "served:wsgi")
 PRELOADED = (*GUNICORN, "127.0.0.1:{port}", "--threads", "4", "--preload", "served:wsgi")
 ASGI = (*GUNICORN, "127.0.0.1:{port}", "--worker-class", "asgi", "served:asgi")
@@ -68,7 +70,7 @@ def stop_midway(command: Sequence[str], environment: Mapping[str, str]) -> None:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=600)
     assert process.returncode in {0, -signal.SIGTERM}, told
 
 
@@ -80,10 +82,10 @@ def free_port() -> int:
 
 def answered(url: str) -> HTTPResponse:
     """The answer, once somebody listens."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while True:
         try:
-            return cast("HTTPResponse", urlopen(url, timeout=60))
+            return cast("HTTPResponse", urlopen(url, timeout=PATIENCE))
         except URLError:
             if time.monotonic() > until:
                 raise

@@ -26,6 +26,7 @@ from langchain_core.runnables import (
     RunnableLambda,
     RunnableParallel,
 )
+from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
@@ -497,6 +498,64 @@ async def test_a_graph_that_asks_a_human_has_not_failed(observed: Observed) -> N
     assert_seen(observed, handler, [said(SAID)] * 2, roots=[("LangGraph", 1)] * 2)
 
 
+async def test_a_node_that_asks_a_human_is_stopped_and_has_not_failed(observed: Observed) -> None:
+    handler = observed.handler(keep=9)
+    asking = StructuredTool.from_function(interrupt, name="human", description="Asks a human.")
+    graph = _graph(
+        lambda state: {"answer": asking.invoke(a_model().invoke(state["question"]).text)},
+        checkpointer=InMemorySaver(),
+    )
+    config: RunnableConfig = {"callbacks": [handler], "configurable": {"thread_id": "1"}}
+
+    graph.invoke(GIVEN, config)
+    await graph.ainvoke(Command(resume="!"), config)
+
+    asked, resumed = (
+        {of.name: (of.outcome, of.error) for of in tree.tree.runs} for tree in handler.trees
+    )
+    stopped, done = ("cancelled", "GraphInterrupt"), ("ok", None)
+    runs = ["ask", "human"]
+    assert (asked, resumed) == (dict.fromkeys(runs, stopped), dict.fromkeys(runs, done))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_stream_that_a_node_leaves_to_ask_a_human_is_cancelled(
+    observed: Observed, *, asynchronous: bool
+) -> None:
+    model, handler = a_model(), observed.handler(keep=9)
+
+    def ask(_: State) -> dict[str, str]:
+        stream = model.stream(QUESTION)
+        said = [next(stream).text, next(stream).text, interrupt("Go on?")]
+        return {"answer": "".join([*said, *(of.text for of in stream)])}
+
+    async def aask(_: State) -> dict[str, str]:
+        stream = model.astream(QUESTION)
+        said = [(await anext(stream)).text, (await anext(stream)).text, interrupt("Go on?")]
+        return {"answer": "".join([*said, *[of.text async for of in stream]])}
+
+    graph = _graph(_graph(aask if asynchronous else ask), checkpointer=InMemorySaver())
+    config: RunnableConfig = {"callbacks": [handler], "configurable": {"thread_id": "1"}}
+    if asynchronous:
+        await graph.ainvoke(GIVEN, config)
+        assert (await graph.ainvoke(Command(resume=""), config))["answer"] == "Sydney."
+    else:
+        graph.invoke(GIVEN, config)
+        assert graph.invoke(Command(resume=""), config)["answer"] == "Sydney."
+
+    whole = said(SAID, source="stream")
+    begun = Said(
+        tokens=(SAID.tokens[:1],),
+        texts=("Syd",),
+        source="stream",
+        outcome="cancelled",
+        error="GraphInterrupt",
+        finish_reason=None,
+    )
+    await until(handler.is_idle)
+    assert_seen(observed, handler, [begun, whole], roots=[("LangGraph", 1)] * 2)
+
+
 async def test_a_graph_left_for_the_one_around_it_has_not_failed(observed: Observed) -> None:
     model, handler = a_model(), observed.handler(keep=9)
 
@@ -512,7 +571,11 @@ async def test_a_graph_left_for_the_one_around_it_has_not_failed(observed: Obser
 
     graph.compile().invoke(GIVEN, {"callbacks": [handler]})
 
-    assert [of.tree.outcome for of in handler.trees] == ["ok"]
+    (tree,) = handler.trees
+    assert (tree.tree.outcome, {(of.outcome, of.error) for of in tree.tree.runs}) == (
+        "ok",
+        {("ok", None)},
+    )
     assert_seen(observed, handler, [said(SAID)] * 2, roots=[("LangGraph", 2)])
 
 

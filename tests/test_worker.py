@@ -328,7 +328,7 @@ def test_what_is_raised_by_whom_a_job_tells_ends_nothing(caplog: pytest.LogCaptu
     worker.submit(Job(3, fail(), lost=broken, failed=broken), limit=PLENTY)
     worker.submit(told.job("after", 1), limit=PLENTY)
 
-    assert worker.flush(60)
+    assert worker.flush(PATIENCE)
     assert (told.sent, worker.pending) == (["after"], 0)
     assert [of.exc_info[0] for of in caplog.records if of.exc_info] == [OSError, OSError]
 

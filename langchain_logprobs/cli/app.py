@@ -43,8 +43,10 @@ def run(arguments: list[str] | None = None) -> None:
     try:
         typer.main.get_command(app)(arguments, prog_name="langchain-logprobs")
     except (Failure, StoreError) as error:
+        from langchain_logprobs.cli.render import message  # noqa: PLC0415 - it takes time
+
         sys.stdout.flush()
-        typer.secho(str(error), fg="red", err=True)
+        typer.secho(message(str(error)), fg="red", err=True)
         sys.exit(1)
     except OSError as error:
         if error.errno not in _OUTPUT_FAILS:
@@ -104,12 +106,17 @@ def main(*, version: _Version = False) -> None:
 
 @app.command(
     short_help="Ask a real model a few questions; see how sure it was of each word.",
-    epilog=_examples("demo", "demo --base-url http://localhost:11434/v1 --model llama3.2"),
+    epilog=_examples(
+        "demo",
+        "demo --base-url http://localhost:11434/v1 --model llama3.2",
+        "demo --model gpt-4o-mini",
+    ),
 )
 def demo(store: _StoreFile = None, base_url: _BaseUrl = None, model: _ItsModel = None) -> None:
     """Ask a real model a few questions, and store and show how sure it was of every word.
 
-    Without --base-url it is a small model on this machine (extra `local`): no key, no network.
+    By default it is a small model on this machine (extra `local`): no key, no network. With --model
+    alone it is OpenAI's of that name, and OPENAI_API_KEY has the key.
     """
     from langchain_logprobs.cli.demo import demonstrate  # noqa: PLC0415
 
@@ -117,12 +124,13 @@ def demo(store: _StoreFile = None, base_url: _BaseUrl = None, model: _ItsModel =
 
 
 @app.command(
+    short_help="List the runs: when, which model, how sure, what.",
     epilog=_examples(
         "runs",
         "runs --sort least --limit 10",
         "runs --model gpt-4o-mini --since 2h --under 0.7",
         "runs --json | jq -r 'select(.low) | .run_id'",
-    )
+    ),
 )
 def runs(
     *,
@@ -212,12 +220,13 @@ def compare(
 
 
 @app.command(
+    short_help="Write runs with all their tokens, for other programs.",
     epilog=_examples(
         "export > runs.jsonl",
         "export --low --since 7d --output unsure.jsonl",
         "export --format parquet --output runs.parquet",
         "export --trees | jq '.runs[].name'",
-    )
+    ),
 )
 def export(
     store: _StoreFile = None,

@@ -25,6 +25,8 @@ _EXACT_RUNS = 100
 """Up to here the p-value is by permutation: exact, or of 9,999 of them where there are more."""
 _BINS = 10
 _WIDTH = 30
+_PER_CENT = len(" 100%")
+_STYLES = ("cyan", "magenta")
 _LENGTHS_DIFFER = 1.5
 
 
@@ -77,7 +79,7 @@ def compare_runs(
         return
     out = console()
     out.print(_figures(described))
-    out.print(_histograms(names, (a, b)))
+    out.print(_histograms(names, (a, b), out.width))
     for line in verdict(described, difference):
         out.print(line, markup=False)
 
@@ -168,35 +170,39 @@ def _side(name: str, runs: Sequence[tuple[float, int]]) -> Side:
 
 
 def _figures(sides: Sequence[Side]) -> Table:
+    """A column for each side, under its name: whatever is cut, the names are not."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "runs", "median confidence", "middle half", "under 0.70", "median tokens"):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))
-    for of in sides:
-        table.add_row(
-            Text(visible(of.name)),
-            f"{of.runs:,}",
-            number(of.median),
-            " - ".join(map(number, of.quartiles)),
-            f"{of.low_share:.0%}",
-            f"{of.median_tokens:g}",
-        )
+    table.add_column("", no_wrap=True)
+    for of, style in zip(sides, _STYLES, strict=True):
+        table.add_column(Text(visible(of.name), style), justify="right", overflow="fold")
+    rows = {
+        "runs": [f"{of.runs:,}" for of in sides],
+        "median confidence": [number(of.median) for of in sides],
+        "middle half": [" - ".join(map(number, of.quartiles)) for of in sides],
+        "under 0.70": [f"{of.low_share:.0%}" for of in sides],
+        "median tokens": [f"{of.median_tokens:g}" for of in sides],
+    }
+    for heading, values in rows.items():
+        table.add_row(heading, *values)
     return table
 
 
-def _histograms(names: Sequence[str], samples: Sequence[Sequence[float]]) -> Table:
-    """The share of each side's runs by confidence, one bar under the other's."""
+def _histograms(names: Sequence[str], samples: Sequence[Sequence[float]], width: int) -> Table:
+    """The share of each side's runs by confidence, bars side by side."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("confidence", no_wrap=True)
-    for name, style in zip(names, ("cyan", "magenta"), strict=True):
-        table.add_column(Text(visible(name), style), width=_WIDTH + 6, no_wrap=True)
+    table.add_column("confidence", no_wrap=True, min_width=len("confidence"))
+    longest = max(4, min(_WIDTH, (width - len("confidence")) // 2 - _PER_CENT - 2))
+    for name, style in zip(names, _STYLES, strict=True):
+        heading = Text(visible(name), style)
+        table.add_column(heading, width=longest + _PER_CENT, overflow="fold")
     shares = [_shares(sample) for sample in samples]
     most = max(max(of) for of in shares)
     for index in range(_BINS):
         bars = [
-            Text("█" * round(_WIDTH * of[index] / most), style).append(
+            Text("█" * round(longest * of[index] / most), style).append(
                 f" {of[index]:.0%}" if of[index] else "", "dim"
             )
-            for of, style in zip(shares, ("cyan", "magenta"), strict=True)
+            for of, style in zip(shares, _STYLES, strict=True)
         ]
         table.add_row(f"{index / _BINS:.1f} - {(index + 1) / _BINS:.1f}", *bars)
     return table

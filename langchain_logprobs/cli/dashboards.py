@@ -31,7 +31,9 @@ def copy_dashboards(folder: Path, *, overwrite: bool) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
         except OSError as error:
-            raise Failure(f"{target} cannot be written: {error}. Choose another folder.") from error
+            raise Failure(
+                f"{target} cannot be written: {error.strerror or error}. Choose another folder."
+            ) from error
         out.print(str(target), markup=False)
 
 

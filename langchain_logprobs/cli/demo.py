@@ -25,6 +25,7 @@ QUESTIONS = (
     "Who discovered penicillin?",
     "In which year did the Second World War begin?",
 )
+_OPENAI = "https://api.openai.com/v1"
 _TURNS = (
     ("system", "Trivia quiz with the correct answers."),
     ("human", "Who wrote Hamlet?"),
@@ -54,7 +55,8 @@ def demonstrate(path: Path | None, base_url: str | None, model: str | None) -> N
         store.close()
     option = "" if path is None else f" --store {path}"
     out.print(f"All of it is in {store.path}. Look at it:", markup=False)
-    out.print(f"  langchain-logprobs view{option}\n  langchain-logprobs show last{option}")
+    commands = f"  langchain-logprobs view{option}\n  langchain-logprobs show last{option}"
+    out.print(commands, markup=False)
 
 
 def _asked(endpoint: LocalModel, store: Store, out: Console) -> Iterator[CallReport]:
@@ -91,11 +93,13 @@ def _asked(endpoint: LocalModel, store: Store, out: Console) -> Iterator[CallRep
 
 @contextmanager
 def _endpoint(out: Console, base_url: str | None, model: str | None) -> Iterator[LocalModel]:
-    if base_url is not None:
-        if model is None:
-            raise Failure("--base-url needs the name of a --model there.")
-        key = os.environ.get("OPENAI_API_KEY", "none")
-        yield LocalModel(base_url, model, key, stop=("\n",))
+    key = os.environ.get("OPENAI_API_KEY")
+    if base_url is not None and model is None:
+        raise Failure("--base-url needs the name of a --model there.")
+    if model is not None:
+        if base_url is None and key is None:
+            raise Failure("--model needs the --base-url of an API that has it, or OPENAI_API_KEY.")
+        yield LocalModel(base_url or _OPENAI, model, key or "none", stop=("\n",))
         return
     _without_proxy()
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from langchain_logprobs.cli.findings import Finding, installed_version, table
 from langchain_logprobs.cli.options import console
 from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.settings import Settings, SettingsError
-from langchain_logprobs.store import Query, StoredRuns, StoreError
+from langchain_logprobs.store import Query, StoredRuns, StoreError, default_path
 
 _RECENT = 1_000
 
@@ -80,8 +80,9 @@ def settings(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def logprobs(store: Path | None) -> Iterator[Finding]:
     """Whether the last runs had logprobs, by model, as the store has it."""
+    path = default_path() if store is None else store
     try:
-        stored = StoredRuns(store)
+        stored = StoredRuns(path)
         yield Finding(
             "good", "store", f"{stored.path}: {stored.count():,} runs, {_size(stored.used_bytes())}"
         )
@@ -94,7 +95,8 @@ def logprobs(store: Path | None) -> Iterator[Finding]:
             )
         yield from _by_model(stored)
     except StoreError as error:
-        yield Finding("note", "store", str(error))
+        is_begun = path.exists() and (path.is_dir() or path.stat().st_size > 0)
+        yield Finding("problem" if is_begun else "note", "store", str(error))
 
 
 def _by_model(stored: StoredRuns) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -103,10 +103,11 @@ def _write_file(rows: Iterable[dict[str, Any]], output: Path, table: Parquet | N
         part.replace(output)
     except OSError as error:
         raise Failure(
-            f"{output} cannot be written: {error}. Choose another with --output."
+            f"{output} cannot be written: {error.strerror or error}. Choose another with --output."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it may lie where nothing can
+            part.unlink(missing_ok=True)
 
 
 def _write_lines(rows: Iterable[dict[str, Any]], file: IO[str]) -> None:

@@ -10,6 +10,8 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from langchain_logprobs.cli.render import message
+
 Verdict = Literal["good", "note", "problem"]
 _MARKS: Mapping[Verdict, tuple[str, str]] = {
     "good": ("✓", "green"),
@@ -36,9 +38,9 @@ def table(findings: Iterable[Finding]) -> Table:
     made.add_column(ratio=1)
     for of in findings:
         mark, style = _MARKS[of.verdict]
-        told = Text(of.told)
+        told = Text(message(of.told))
         if of.way_out:
-            told.append(f"\n→ {of.way_out}", "cyan")
+            told.append(f"\n→ {message(of.way_out)}", "cyan")
         made.add_row(Text(mark, style), of.subject, told)
     return made
 

@@ -37,6 +37,7 @@ _UNDER = (Style(), Style(dim=True))
 _GAP = (0, 1, 0, 0)
 _GUIDES = ("├─ ", "└─ ")
 _MARKS = str.maketrans({"\n": "↵", "\r": "␍", "\t": "⇥"})
+_JOINERS = "\u200c\u200d"  # Persian and emoji are written with them
 _ALTERNATIVES = 3
 
 
@@ -47,7 +48,13 @@ def probability(token: TokenLogprob | Candidate) -> float | None:
 
 def visible(text: str) -> str:
     """The text with its line breaks, tabs and unprintable characters made visible."""
-    return "".join(c if c.isprintable() else "�" for c in text.translate(_MARKS))
+    marked = text.translate(_MARKS)
+    return "".join(c if c.isprintable() or c in _JOINERS else "�" for c in marked)
+
+
+def message(text: str) -> str:
+    """The text with its line breaks as they are: names in it may hold what moves a terminal."""
+    return "\n".join(map(visible, text.split("\n")))
 
 
 def quoted(text: str) -> str:
@@ -151,7 +158,7 @@ def figures(report: CallReport) -> Text:
     """The figures of one call, in a line."""
     of = report.confidence
     if of.confidence is None:
-        return Text(f"no confidence: {report.unavailable}", "italic")
+        return Text(f"no confidence: {report.unavailable or report.call.outcome}", "italic")
     text = Text("confidence ").append(number(of.confidence), "bold")
     text.append(f" · least log odds {number(of.min_log_odds, '+.1f')}")
     return text.append(f" · entropy {number(of.mean_entropy)} nat")
@@ -296,9 +303,9 @@ def _sure(token: TokenLogprob | Candidate) -> str:
 
 def _figures(report: CallReport) -> Iterator[RenderableType]:
     confidence, found = report.confidence, least_certain(report.tokens)
-    yield visible(report.text.strip())
+    yield Text(visible(report.text.strip()))  # plain strings may be markup
     yield Text().append(number(confidence.confidence), _heat(confidence.confidence))
-    yield _sure(found) if found else "-"
+    yield Text(_sure(found) if found else "-")
     yield number(confidence.min_log_odds, "+.1f")
     yield number(confidence.mean_entropy)
     yield verdict(report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,17 @@ from langchain_logprobs.cli import render
 from langchain_logprobs.cli.options import clock, console
 from langchain_logprobs.cli.trace import trace
 from langchain_logprobs.core.confidence import measure
+from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.plain import plain_report
+from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.store.query import Query
 from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
 _TREE_CALLS = 10_000
+_CHANNELS = {"content": "answer", "refusal": "refusal", "reasoning": "reasoning"}
+_NARROW = 60
+"""Columns under which the doubtful tokens go without entropy, and candidates have lines."""
 _STRIP_TOKENS = 60
 """Up to here every token has a bar and a number under it; longer answers are running text."""
 
@@ -48,22 +53,35 @@ def _parts(
     yield render.figures(report)
     yield ""
     low = report.low_token
-    if not report.tokens:
-        yield Text(render.visible(report.text))
-    elif len(report.tokens) <= _STRIP_TOKENS:
-        yield render.strip(report.tokens, low_token=low)
-    else:
-        yield render.heat(report.tokens, low_token=low)
-    if report.tokens:
+    yield _answer(report.tokens, low) if report.tokens else Text(render.visible(report.text))
+    yield from _beside(report)
+    if any(of.tokens for of in report.call.completions):
         yield ""
         yield render.legend(low_token=low)
-        yield _doubtful(report, doubtful)
+    if report.tokens:
+        yield _doubtful(report, doubtful, width)
     if fields := plain_report(report)["fields"]:
         yield _fields(fields)
     if found.root_run_id != found.run_id:
         if not report.tokens:  # a table ends with an empty line
             yield ""
         yield _tree(stored, found, width)
+
+
+def _answer(tokens: Sequence[TokenLogprob], low_token: float) -> RenderableType:
+    show = render.strip if len(tokens) <= _STRIP_TOKENS else render.heat
+    return show(tokens, low_token=low_token)
+
+
+def _beside(report: CallReport) -> Iterator[RenderableType]:
+    """What was said beside the answer: a refusal, the reasoning, further answers."""
+    several = len(report.call.completions) > 1
+    for index, completion in enumerate(report.call.completions):
+        for channel, label in _CHANNELS.items():
+            tokens = [of for of in completion.tokens if of.channel == channel]
+            if tokens and (index, channel) != (0, "content"):
+                yield Text(f"\n{label}{f' {index + 1}' if several else ''}", "bold")
+                yield _answer(tokens, report.low_token)
 
 
 def _heading(report: CallReport) -> Text:
@@ -73,11 +91,11 @@ def _heading(report: CallReport) -> Text:
     text.append(f"  {clock(call.ended_ns)}", "not bold dim")
     text.append(f"  {(call.ended_ns - call.started_ns) / 1e9:.2f} s", "not bold dim")
     if call.outcome != "ok":
-        text.append(f"  {call.outcome} {call.error or ''}".rstrip(), "not bold red")
+        text.append(render.visible(f"  {call.outcome} {call.error or ''}".rstrip()), "not bold red")
     return text.append(f"  {call.run_id}", "not bold dim")
 
 
-def _doubtful(report: CallReport, most: int) -> Table | str:
+def _doubtful(report: CallReport, most: int, width: int) -> Table | str:
     ranked = sorted(
         (of for of in enumerate(report.tokens) if of[1].logprob is not None),
         key=lambda of: render.probability(of[1]) or 0.0,
@@ -85,20 +103,24 @@ def _doubtful(report: CallReport, most: int) -> Table | str:
     if not ranked:
         return ""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("token", justify="right")
-    table.add_column("least likely")
-    table.add_column("%", justify="right")
-    table.add_column("entropy", justify="right")
-    table.add_column("or")
+    table.add_column("token", justify="right", no_wrap=True)
+    table.add_column("least likely", overflow="fold", min_width=len("likely") + 2)
+    table.add_column("%", justify="right", no_wrap=True)
+    table.add_column("entropy", justify="right", no_wrap=True)
+    table.add_column("or", overflow="fold")
+    if width < _NARROW:
+        del table.columns[3]
     for index, token in ranked:
         others = render.alternatives(token, 4)
         value = render.probability(token)
+        style = render.heat_style(value, low_token=report.low_token)
+        entropy = [] if width < _NARROW else [render.number(measure(token).entropy)]
         table.add_row(
             str(index),
-            Text(render.quoted(token.text), render.heat_style(value, low_token=report.low_token)),
+            Text(render.quoted(token.text), style),
             render.percent(value),
-            render.number(measure(token).entropy),
-            Text("  ".join(_weighed(of) for of in others)),
+            *entropy,
+            Text(("\n" if width < _NARROW else "  ").join(map(_weighed, others))),
         )
     return table
 
@@ -110,9 +132,9 @@ def _weighed(candidate: Any) -> str:
 
 def _fields(fields: list[dict[str, Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("field", no_wrap=True)
-    table.add_column("value")
-    table.add_column("confidence", justify="right")
+    table.add_column("field", overflow="fold")
+    table.add_column("value", overflow="fold")
+    table.add_column("confidence", justify="right", no_wrap=True)
     for of in fields:
         if of["leaf"]:
             value = of["confidence"]
@@ -132,4 +154,6 @@ def _tree(stored: StoredRuns, found: RunSummary, width: int) -> RenderableType:
 
 def _explain(out: Console, report: CallReport) -> None:
     if report.unavailable is not None:
-        out.print("langchain-logprobs doctor says what to do about it.", style="dim")
+        reason = REASONS[report.unavailable]
+        out.print(f"Why: {reason.told}. The way out: {reason.way_out}.", markup=False)
+        out.print("langchain-logprobs doctor says how often that happens.", style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import webbrowser
 from pathlib import Path
 
@@ -32,9 +33,11 @@ def serve(store: Path | None, port: int, *, open_browser: bool) -> None:
                 webbrowser.open(server.url)
             server.wait()
     except PortTakenError as error:
+        told = (
+            "is in use" if error.errno == errno.EADDRINUSE else f"cannot be had: {error.strerror}"
+        )
         raise Failure(
-            f"Port {port} is in use. Choose another with --port, or leave it out for any that is "
-            "free."
+            f"Port {port} {told}. Choose another with --port, or leave it out for any that is free."
         ) from error
     except KeyboardInterrupt:
         out.print("Stopped.", style="dim")

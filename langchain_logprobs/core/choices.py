@@ -47,6 +47,8 @@ def labels_in(model: object) -> dict[str, tuple[str, ...]]:
     Args:
         model: A Pydantic model, a dataclass, a `TypedDict`, or a JSON schema as a dict, also one
             wrapped up as a provider's `response_format` or tool. For anything else: `{}`.
+
+    .. versionadded:: 0.1.0
     """
     found = _in_schema(model) if isinstance(model, Mapping) else _in_class(model)
     return {f"${path}": labels for path, labels in found}

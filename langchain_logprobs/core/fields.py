@@ -55,6 +55,8 @@ class FieldConfidence:
         leaf: Whether it holds no other value; an empty container is a leaf too.
         span: The bytes of the answer that it takes, quotes and brackets included.
         document: Which of the answer's JSON documents it belongs to, from 0.
+
+    .. versionadded:: 0.1.0
     """
 
     path: str
@@ -78,6 +80,8 @@ class Fields(Mapping[str, FieldConfidence]):
 
     Where a path occurs more than once (a key written twice, several documents in one answer), the
     mapping has the last, as `json.loads` keeps the last of two equal keys; `every` has all.
+
+    .. versionadded:: 0.1.0
     """
 
     __slots__ = ("_by_path", "every_field")

@@ -78,7 +78,7 @@ def finish(
         operation=call.operation,
         started_ns=call.started_ns,
         ended_ns=ended_ns,
-        completions=_completions(kept, generations, events),
+        completions=_completions(kept, generations, events, is_whole=outcome == "ok"),
         outcome=outcome,
         error=error,
         source=_source(kept, by_end=by_end),
@@ -149,18 +149,30 @@ def _completions(
     sequences: Sequence[tuple[TokenLogprob, ...]],
     generations: Sequence[Any],
     events: Sequence[Event],
+    *,
+    is_whole: bool,
 ) -> tuple[Completion, ...]:
     heads = [*generations, *[None] * len(sequences)][: len(sequences)]
     completions = tuple(
         Completion(
             tokens=tokens,
-            text=_streamed_text(events) if generation is None else text_of(generation, "text"),
+            text=_text(generation, events, is_whole=is_whole),
             tool_calls=tuple(_tool_calls(generation)),
             finish_reason=_finish_reason(generation),
         )
         for tokens, generation in zip(sequences, heads, strict=True)
     )
     return completions if any(of != Completion() for of in completions) else ()
+
+
+def _text(generation: Any, events: Iterable[Event], *, is_whole: bool) -> str:
+    """What was said: of an answer that was broken off, all that was streamed."""
+    said = text_of(generation, "text")
+    if is_whole and generation is not None:
+        return said
+    streamed = _streamed_text(events)
+    # LangChain tells of a piece before it keeps it: what is broken off there lacks the last one.
+    return streamed if streamed.startswith(said) else said
 
 
 def _streamed_text(events: Iterable[Event]) -> str:

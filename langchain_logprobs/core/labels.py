@@ -51,6 +51,8 @@ class LabelConfidence:
         log_odds: Of the chosen label against all others, in nats. Labels without a probability
             count with their bound, which makes it a lower bound. `None` if it would be infinite.
         tokens: Indices of the tokens that decided.
+
+    .. versionadded:: 0.1.0
     """
 
     path: str = "$"

@@ -258,6 +258,8 @@ def call_report(
         labels: Labels to look for, by path: sequences of strings, an `Enum`, a `Literal`, `bool`.
         thresholds: The confidence under which a value counts as low, by path or name.
         schemas: JSON schemas that the answer was asked to fill: their labels are looked for too.
+
+    .. versionadded:: 0.1.0
     """
     parts = [
         (index, channel, tokens)

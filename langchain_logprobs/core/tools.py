@@ -48,6 +48,8 @@ class ToolConfidence:
         arguments: That of each argument, by path: `$.city`.
         labels: That of the labels that were asked for, by path.
         unavailable: Why there are no numbers; `None` if there are.
+
+    .. versionadded:: 0.1.0
     """
 
     name: str

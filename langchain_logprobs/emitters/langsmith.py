@@ -8,6 +8,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from opentelemetry.trace import SpanContext
 
+from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.emitters import NAME, Emitter, label
 
@@ -33,7 +34,7 @@ def langsmith_feedback(client: Any = None, *, session_id: UUID | str | None = No
         made[0].create_feedback(
             run_id=report.call.run_id,
             # Only with the trace's id does it go into the background instead of blocking.
-            trace_id=report.call.root_run_id,
+            trace_id=_trace_of(report.call),
             session_id=session_id,
             start_time=datetime.fromtimestamp(report.call.started_ns / 1e9, UTC),
             key=NAME,
@@ -43,6 +44,16 @@ def langsmith_feedback(client: Any = None, *, session_id: UUID | str | None = No
         )
 
     return emit
+
+
+def _trace_of(call: ModelCall) -> UUID:
+    """The trace that LangSmith has the call's run in."""
+    from langsmith import get_current_run_tree  # noqa: PLC0415 - as below
+
+    # It may begin outside of LangChain, in a `@traceable` function, or in a chain around the model
+    # that our handler was not given to. At the end of a call, the run around it is still current.
+    around = get_current_run_tree()
+    return call.root_run_id if around is None else around.trace_id
 
 
 def _client() -> Any:

@@ -42,7 +42,7 @@ GRACE = 5.0
 _WAY_OUT = """
 Either:
   pip install "langchain-logprobs[local]"   installs it, on Linux, macOS and Windows
-  export OPENAI_API_KEY=...                 uses OpenAI's models instead
+  OPENAI_API_KEY=..., --model gpt-4o-mini   uses one of OpenAI's models instead
   --base-url URL --model NAME               uses any OpenAI-compatible server (Ollama, vLLM, ...)"""
 _READY = re.compile(r"langchain_logprobs: ready at (http://\S+)")
 _LEFTOVER_AGE = 3600.0

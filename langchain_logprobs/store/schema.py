@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -107,10 +107,14 @@ def connect(path: Path) -> sqlite3.Connection:
         StoreError: The file is no store of this version.
         sqlite3.Error: It cannot be written now.
     """
+    with suppress(OSError):  # it is there already; or SQLite says better why it cannot be
+        # Answers are in it: they are its owner's, as is the page that shows them.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     connection = sqlite3.connect(
         path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )
-    try:
+    with ExitStack() as unless_returned:
+        unless_returned.enter_context(closing(connection))
         connection.execute("PRAGMA foreign_keys = ON")
         version = _version(connection, path)
         if version is None:
@@ -119,9 +123,7 @@ def connect(path: Path) -> sqlite3.Connection:
             _migrate(connection, path)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-    except BaseException:
-        connection.close()
-        raise
+        unless_returned.pop_all()
     return connection
 
 
@@ -293,10 +295,9 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a disk's error has ended it already
+    finally:
+        if connection.in_transaction:  # neither committed, nor ended by a disk's error
             connection.execute("ROLLBACK")
-        raise
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -63,8 +63,8 @@ class Store:
     Several processes may write to one file. In a child process after a fork it goes on by itself.
 
     Args:
-        path: The file; made if there is none. By default what `LANGCHAIN_LOGPROBS_STORE` names, or
-            `langchain_logprobs.db` in the working directory.
+        path: The file; made, for its owner alone to read, if there is none. By default what
+            `LANGCHAIN_LOGPROBS_STORE` names, or `langchain_logprobs.db` in the working directory.
         max_age: Runs that ended longer ago are deleted.
         max_bytes: Above this size the oldest runs are deleted; `None` for no limit.
         max_pending: Tokens that may wait for being written; and of calls that are, so many are kept

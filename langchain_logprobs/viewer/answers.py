@@ -104,7 +104,8 @@ def trace_of(stored: StoredRuns, summary: RunSummary) -> dict[str, Any]:
     times: list[RunTree | RunSummary] = [*calls, *([tree] if tree else [])]
     return {
         "name": tree.name if tree else summary.root_name,
-        "ended": tree is not None,
+        # A call that runs alone is its own root, of which nothing more will come.
+        "ended": tree is not None or summary.root_run_id == summary.run_id,
         "outcome": tree.outcome if tree else None,
         "error": tree.error if tree else None,
         "started_ns": min(of.started_ns for of in times),

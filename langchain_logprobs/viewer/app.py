@@ -62,6 +62,7 @@ def create_app(path: Path, token: str, stopping: threading.Event | None = None) 
         Route("/api/choices", _json(path, lambda stored, _: answers.choices(stored))),
         Route("/api/runs", _json(path, _runs)),
         Route("/api/runs/{run_id}", _json(path, _run)),
+        Route("/api/runs/{run_id}/trace", _json(path, _trace)),
         Route("/api/trend", _json(path, lambda stored, of: answers.trend(stored, _query(of)))),
         Route("/api/live", _live(path, stopping or threading.Event())),
         Mount("/static", StaticFiles(directory=STATIC)),
@@ -147,6 +148,10 @@ def _runs(stored: StoredRuns, request: Request) -> Mapping[str, Any]:
 
 def _run(stored: StoredRuns, request: Request) -> Mapping[str, Any]:
     return answers.run_of(stored, request.path_params["run_id"])
+
+
+def _trace(stored: StoredRuns, request: Request) -> Mapping[str, Any]:
+    return answers.trace_of(stored, stored.resolve(request.path_params["run_id"]))
 
 
 def _query(request: Request) -> Query:

@@ -16,11 +16,11 @@ import uvicorn
 from langchain_logprobs.viewer.app import create_app
 
 _HOST = "127.0.0.1"
-_START_SECONDS = 10.0
+_STOP_SECONDS = 10.0
 
 
 class PortTakenError(OSError):
-    """Something else listens on that port."""
+    """That port cannot be had: something else listens on it, or it is for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[
         token: The secret in the address; a new one by default.
 
     Raises:
-        PortTakenError: Something else listens on that port.
+        PortTakenError: It cannot be had.
     """
     token = token or secrets.token_urlsafe(16)
     stopping = threading.Event()
@@ -70,13 +70,13 @@ def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[
         )
         thread.start()
         try:
-            _wait_until(server)
+            _wait_for(server, thread)
             chosen = listening.getsockname()[1]
             yield RunningServer(f"http://{_HOST}:{chosen}/{token}/", thread)
         finally:
             stopping.set()  # an open page's live connection would have to be cut off
             server.should_exit = True
-            thread.join(_START_SECONDS)
+            thread.join(_STOP_SECONDS)
 
 
 def _bound(port: int) -> socket.socket:
@@ -90,7 +90,7 @@ def _bound(port: int) -> socket.socket:
     return listening
 
 
-def _wait_until(server: uvicorn.Server) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while not server.started and time.monotonic() < deadline:
+def _wait_for(server: uvicorn.Server, thread: threading.Thread) -> None:
+    """Returns once it answers, however long a busy machine takes; or has given up."""
+    while not server.started and thread.is_alive():
         time.sleep(0.01)

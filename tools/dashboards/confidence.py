@@ -45,9 +45,9 @@ ANSWERED = series(names.RESPONSES) + selector(names.RESPONSES)
 """Every series of responses, for what asks only which there are."""
 NEW_MODEL = (
     f'group by ({RESPONSE_MODEL}) ({ANSWERED[:-1]}, {RESPONSE_MODEL}!=""}}) '
-    f"unless group by ({RESPONSE_MODEL}) ({ANSWERED} offset 1h)"
+    f"unless group by ({RESPONSE_MODEL}) (last_over_time({ANSWERED}[1d] offset 1h))"
 )
-"""The models that answer now and did not an hour ago."""
+"""The models that answer now, and in the day before the last hour did not."""
 
 
 def build() -> models.Dashboard:
@@ -225,7 +225,8 @@ def _other_reasons(board: dashboard.Dashboard) -> None:
     board.with_panel(
         stacked(
             "Token spans",
-            "A second, by what became of them. Lost: the exporter does not keep up.",
+            "A second, by what became of them. Lost: the exporter does not keep up. "
+            "Unsent: of those emitted, what our exporter had to give up.",
             PLAIN,
             {"{{" + names.METRIC_RESULT + "}}": result.rate(names.TOKEN_SPANS)},
             width=8,

@@ -30,6 +30,7 @@ COLOURS = {
     "omitted": "blue",
     "unsampled": "text",
     "lost": "red",
+    "unsent": "purple",
 }
 """Colours of what a legend can say, the same in every panel."""
 

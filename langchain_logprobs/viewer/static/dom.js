@@ -42,9 +42,17 @@ export function duration(ns) {
 const TIME = new Intl.DateTimeFormat("sv-SE", { timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" });
 
-/** Ticks of a time axis, in seconds: times within a day, else days. */
-export const ticks = (splits, span) =>
-  splits.map((of) => (span < 86400 ? TIME.format(of * 1000).slice(0, span < 600 ? 8 : 5) : DAY.format(of * 1000)));
+/** Ticks of a time axis, in seconds: the day where it is a new one, the time where there are several a day. */
+export function ticks(splits) {
+  const apart = splits[1] - splits[0];
+  let day = null;
+  return splits.map((of) => {
+    const [today, time] = [DAY, TIME].map((its) => its.format(of * 1000));
+    const parts = [today !== day && (apart >= 86400 ? today : today.slice(5)), apart < 86400 && time.slice(0, apart < 60 ? 8 : 5)];
+    day = today;
+    return parts.filter(Boolean).join(" ");
+  });
+}
 
 const DATE = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 export const when = (ns) => DATE.format(new Date(ns / 1e6));
@@ -68,12 +76,20 @@ export async function ask(path, parameters = {}) {
   const answer = await fetch(`api/${path}${query ? `?${query}` : ""}`).catch(() => {
     throw new Error("The viewer has stopped. Start it again: langchain-logprobs view");
   });
-  const body = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.` }));
-  if (body.error) throw new Error(body.error);
+  const body = await answer.json().catch(() => ({ error: `The viewer answered ${answer.status}.` }));
+  // A viewer that is started anew has a new secret.
+  if (answer.status === 403) throw new Error("This is no longer the viewer's address: open the one it printed when it was started.");
+  if (body.error) throw Object.assign(new Error(body.error), { isFinal: answer.status === 400 });
   return body;
 }
 
-export function problem(text) {
-  $("problem").textContent = text ?? "";
-  $("problem").hidden = !text;
+const problems = new Map();
+
+/** Tells what is wrong, or that it no longer is; each `of` speaks for itself alone. */
+export function problem(text, of = "view") {
+  if (text) problems.set(of, text);
+  else problems.delete(of);
+  const told = [...new Set(problems.values())].join(" ");
+  if ($("problem").textContent !== told) $("problem").textContent = told;
+  $("problem").hidden = !told;
 }

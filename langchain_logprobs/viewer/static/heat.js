@@ -1,6 +1,8 @@
 // The answer as a heat map. Hover shows what else the model had in mind; so do the arrow keys.
 import { $, band, el, fixed, percent, safe } from "./dom.js";
 
+const LONGEST = 120; // characters of a token beside the answer, which has all of them
+
 export class Heat {
   constructor(tokens, lowToken, { moved = () => {}, label = "The answer, token by token" } = {}) {
     Object.assign(this, { tokens, lowToken, moved, at: null });
@@ -12,7 +14,7 @@ export class Heat {
     this.box.addEventListener("pointerleave", () => this.leave());
     this.box.addEventListener("click", (event) => this.click(event));
     this.box.addEventListener("keydown", (event) => this.key(event));
-    this.box.addEventListener("focus", () => this.at ?? (this.box.matches(":focus-visible") && this.move(0)));
+    this.box.addEventListener("focus", () => this.box.matches(":focus-visible") && (this.at === null ? this.move(0) : this.pop(this.at)));
     this.box.addEventListener("blur", () => ($("pop").hidden = true));
     this.scrolled = () => this.pinned || ($("pop").hidden = true);
     addEventListener("scroll", this.scrolled, { passive: true });
@@ -63,8 +65,11 @@ export class Heat {
         if (this.tokens[of].probability !== null && this.tokens[of].probability < this.lowToken) return of;
       return at;
     };
+    const on = () => Math.min(at + 1, last);
+    const back = () => Math.max(at - 1, 0);
+    const isLeftward = getComputedStyle(this.box).direction === "rtl";
     const moves = {
-      ArrowRight: () => Math.min(at + 1, last), ArrowLeft: () => Math.max(at - 1, 0),
+      ArrowRight: isLeftward ? back : on, ArrowLeft: isLeftward ? on : back,
       ArrowDown: () => this.line(1), ArrowUp: () => this.line(-1),
       Home: () => 0, End: () => last, n: () => low(1), p: () => low(-1),
     };
@@ -148,4 +153,4 @@ function row([text, p, chosen]) {
     el("td", { class: "number" }, percent(p, 1)));
 }
 
-const quoted = (text) => el("code", {}, `“${safe(text).replaceAll("\n", "")}”`);
+const quoted = (text) => el("code", {}, `“${safe(text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text).replaceAll("\n", "")}”`);

@@ -1,70 +1,58 @@
 // The list of runs: as long as the store, but only what is in sight is in the page.
 import { ask, duration, el, meter, oneLine, problem, safe, when } from "./dom.js";
+import { FILTERS } from "./filters.js";
 import { showTrend } from "./trend.js";
 
-const FILTERS = ["model", "node", "outcome", "since", "low", "under", "text", "sort"];
-const SORTS = {
-  newest: "newest first", oldest: "oldest first", least: "least sure first",
-  most: "surest first", longest: "longest first", slowest: "slowest first",
-};
-const SINCE = { "": "any time", 3600: "the last hour", 86400: "the last day", 604800: "the last week", 2592000: "the last 30 days" };
 const PAGE = 200;
 const CHART_MS = 5000;
 const RETRY_MS = 2000;
 
-export async function showList(main, wanted, { go, isCurrent }) {
+export async function showList(wanted, { put, filters: bar, place }) {
   const filters = Object.fromEntries(FILTERS.filter((of) => wanted.get(of)).map((of) => [of, wanted.get(of)]));
+  const isNewest = (filters.sort ?? "newest") === "newest";
   const known = await ask("choices");
-  if (!isCurrent()) return null;
   const list = new List(filters);
-  const fresh = el("button", { class: "fresh", hidden: true, onclick: () => follow() });
-  const trend = el("section", { class: "trend", "aria-label": "Confidence over time" });
+  const fresh = el("button", { class: "fresh", hidden: true, onclick: () => {
+    if (isNewest) list.box.scrollTop = 0;
+    follow().catch((error) => problem(error.message, "list"));
+  } });
+  const trend = el("section", { class: "trend", "aria-label": "Confidence over time", hidden: true });
+  if (!put(bar.form, trend, el("div", { class: "count-line" }, list.count, fresh), list.head(), list.box)) return null;
+  bar.set(filters, known);
+  const chart = showTrend(trend, filters);
+  let heard = known.seq;
   let drawn = Date.now();
   const follow = async () => {
     fresh.hidden = true;
-    await list.reload((await ask("choices")).seq);
+    await list.reload(heard);
     // The chart reads every run there is: not twice a second.
     if (Date.now() - drawn < CHART_MS) return;
     drawn = Date.now();
     chart.reload();
+    bar.set(filters, await ask("choices"));
   };
-  main.replaceChildren(filterBar(filters, known, go), trend, el("div", { class: "count-line" }, list.count, fresh), list.head(), list.box);
-  const chart = showTrend(trend, filters);
-  await list.reload(known.seq);
+  const tell = async () => {
+    const upTo = heard;
+    const { total } = await ask("runs", { ...filters, up_to: upTo, offset: 0 });
+    const more = total - list.known.total;
+    if (upTo !== heard || more <= 0 || list.closed) return; // more has come meanwhile
+    fresh.textContent = `${more.toLocaleString()} new: show`;
+    fresh.hidden = false;
+  };
+  // Whoever comes back finds the list as it was left.
+  const isSame = place?.top > 0 && place.upTo <= known.seq;
+  await list.reload(isSame ? place.upTo : known.seq);
+  if (place) list.restore(place);
+  if (isSame && place.upTo < known.seq) tell().catch(() => {});
   return {
     close: () => (list.close(), chart.close()),
-    heard: async (seq) => {
-      if (list.box.scrollTop === 0 && (filters.sort ?? "newest") === "newest") return follow();
-      const { total } = await ask("runs", { ...filters, up_to: seq, offset: 0 });
-      const more = total - list.known.total;
-      if (more > 0) {
-        fresh.textContent = `${more} new: show`;
-        fresh.hidden = false;
-      }
+    place: () => list.place(),
+    focus: () => list.focus(place?.index ?? 0),
+    heard: (seq) => {
+      heard = seq;
+      return isNewest && list.box.scrollTop === 0 ? follow() : tell();
     },
   };
-}
-
-function filterBar(filters, known, go) {
-  const changed = (name) => (event) => go({ [name]: event.target.type === "checkbox" ? (event.target.checked ? "1" : "") : event.target.value });
-  const select = (name, label, choices) =>
-    el("label", {}, label, el("select", { name, onchange: changed(name) },
-      ...Object.entries(choices).map(([value, text]) =>
-        el("option", { value, selected: value === (filters[name] ?? (name === "sort" ? "newest" : "")) }, safe(text)))));
-  const each = (values) => Object.fromEntries([["", "all"], ...values.map((of) => [of, of])]);
-  const search = el("input", { type: "search", name: "text", value: filters.text, placeholder: "in the answer", onchange: changed("text") });
-  return el(
-    "form", { class: "filters", "aria-label": "Filters", onsubmit: (event) => (event.preventDefault(), go({ text: search.value })) },
-    select("model", "Model", each(known.models)),
-    known.nodes.length ? select("node", "Node", each(known.nodes)) : null,
-    select("outcome", "Outcome", each(["ok", "error", "cancelled", "abandoned"])),
-    select("since", "Since", SINCE),
-    el("label", {}, "Under", el("input", { type: "number", name: "under", min: 0, max: 1, step: 0.05, value: filters.under, placeholder: "1.00", onchange: changed("under") })),
-    el("label", {}, "Text", search),
-    select("sort", "Order", SORTS),
-    el("label", { class: "check" }, el("input", { type: "checkbox", name: "low", checked: Boolean(filters.low), onchange: changed("low") }), "unsure only"),
-    Object.keys(filters).length ? el("a", { href: "./", "data-go": "" }, "clear") : null,
-  );
 }
 
 /** One reading of the list, up to one moment: its pages are of one piece, whatever is written meanwhile. */
@@ -72,12 +60,13 @@ const reading = (upTo) => ({ upTo, total: 0, pages: new Map(), asked: new Set() 
 
 class List {
   constructor(filters) {
-    Object.assign(this, { filters, known: reading(0) });
+    Object.assign(this, { filters, known: reading(0), current: 0 });
     this.count = el("span", { role: "status" });
     this.inner = el("div", { class: "inner", role: "list" });
     this.box = el("div", { class: "list", tabindex: "-1" }, this.inner);
     this.box.addEventListener("scroll", () => this.schedule(), { passive: true });
     this.box.addEventListener("keydown", (event) => this.key(event));
+    this.box.addEventListener("focusin", ({ target }) => this.stand(target));
     this.resized = new ResizeObserver(() => this.draw(true));
     this.resized.observe(this.box);
   }
@@ -90,29 +79,53 @@ class List {
   close() {
     this.closed = true;
     this.resized.disconnect();
+    clearTimeout(this.waiting);
+    problem(null, "list");
+  }
+
+  /** Where somebody is in the list, and `restore` brings them back to. */
+  place() {
+    return { top: this.box.scrollTop, index: this.current, upTo: this.known.upTo };
+  }
+
+  restore({ top, index }) {
+    this.current = index;
+    this.box.scrollTop = top;
+    this.draw(true);
+  }
+
+  focus(index) {
+    this.inner.querySelector(`[data-index="${index}"]`)?.focus({ preventScroll: true });
   }
 
   /** Reads the list anew; what is in the page stays until there is something to show instead. */
   async reload(upTo) {
     const anew = (this.latest = reading(upTo));
-    await this.load(0, anew);
-    if (this.latest !== anew || !anew.pages.has(0)) return; // a later one is on its way, or none could be had
+    const isLatest = () => this.latest === anew && !this.closed; // else a later one is on its way
+    const failed = await this.load(0, anew);
+    if (!isLatest()) return;
+    if (failed) {
+      if (!failed.isFinal) setTimeout(() => isLatest() && this.reload(upTo), RETRY_MS);
+      return;
+    }
     this.known = anew;
     this.draw(true);
   }
 
-  async load(page, into = this.known) {
-    if (into.asked.has(page) || this.closed) return;
+  /** Reads a page; what went wrong, if something did. */
+  async load(page, into) {
+    if (into.asked.has(page) || this.closed) return null;
     into.asked.add(page);
     try {
       const got = await ask("runs", { ...this.filters, up_to: into.upTo, offset: page * PAGE });
       into.pages.set(page, got.runs);
       into.total = got.total;
-      if (this.failed) problem((this.failed = null));
+      if (!this.closed) problem(null, "list");
+      return null;
     } catch (error) {
-      this.failed = error;
-      problem(error.message);
+      if (!this.closed) problem(error.message, "list");
       setTimeout(() => (into.asked.delete(page), this.schedule()), RETRY_MS);
+      return error;
     }
   }
 
@@ -145,15 +158,30 @@ class List {
       row.style.transform = `translateY(${index * height}px)`;
       rows.push(row);
     }
-    if (!total) rows.push(el("p", { class: "empty" }, "No runs here yet. They appear as soon as an application with a Store() calls a model; ", el("code", {}, "langchain-logprobs demo"), " makes some."));
+    if (!total) rows.push(this.nothing());
     this.inner.replaceChildren(...rows);
+    this.stand(rows.find((row) => row.dataset.index === String(this.current)) ?? rows[Math.min(around, rows.length - 1)]);
     if (focused) this.refocus(focused, rows);
   }
 
-  /** The run that had the focus keeps it, wherever it is now; its place does, if it is there no more. */
+  nothing() {
+    const isAll = Object.keys(this.filters).every((of) => of === "sort");
+    if (!isAll) return el("p", { class: "empty" }, "No run is as the filters ask. ", el("a", { href: "./", "data-go": "" }, "Show all"));
+    return el("p", { class: "empty" }, "No runs here yet. They appear as soon as an application with a Store() calls a model; ", el("code", {}, "langchain-logprobs demo"), " makes some.");
+  }
+
+  /** The row that Tab leads to: one of them, or it would take a hundred thousand to leave the list. */
+  stand(row) {
+    if (!row?.dataset.index) return;
+    this.inner.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
+    row.setAttribute("tabindex", "0");
+    if (row.contains(document.activeElement)) this.current = Number(row.dataset.index);
+  }
+
+  /** The run that had the focus keeps it, wherever it is now; else its place does, else the list. */
   refocus({ href, dataset }, rows) {
     const same = href && rows.find((row) => row.href === href);
-    (same || rows.find((row) => row.dataset.index === dataset.index))?.focus({ preventScroll: true });
+    (same || rows.find((row) => row.dataset.index === dataset.index) || this.box).focus({ preventScroll: true });
   }
 
   /** Reads the pages in sight, a moment later: whoever flies past a page does not need it. */
@@ -171,7 +199,7 @@ class List {
     const low = run.low === true;
     return el(
       "a", {
-        class: `row${low ? " unsure" : ""}`, href: `?run=${encodeURIComponent(run.run_id)}`, "data-go": "", "data-index": index,
+        class: `row${low ? " unsure" : ""}`, href: `?run=${encodeURIComponent(run.run_id)}`, "data-go": "", "data-index": index, tabindex: "-1",
         role: "listitem", "aria-setsize": this.known.total, "aria-posinset": index + 1,
       },
       el("span", { class: "ended" }, when(run.ended_ns)),
@@ -188,7 +216,7 @@ class List {
 
   key(event) {
     const at = Number(event.target.dataset?.index);
-    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
+    const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity }[event.key];
     if (Number.isNaN(at) || !step) return;
     event.preventDefault();
     const to = Math.min(Math.max(at + step, 0), this.known.total - 1);
@@ -196,6 +224,6 @@ class List {
     if (to * height < this.box.scrollTop) this.box.scrollTop = to * height;
     if ((to + 1) * height > this.box.scrollTop + this.box.clientHeight) this.box.scrollTop = (to + 1) * height - this.box.clientHeight;
     this.draw(true);
-    this.inner.querySelector(`[data-index="${to}"]`)?.focus({ preventScroll: true });
+    this.focus(to);
   }
 }

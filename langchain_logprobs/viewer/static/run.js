@@ -6,41 +6,37 @@ import { makeStrip } from "./strip.js";
 const CHANNELS = { content: "answer", refusal: "refusal", reasoning: "reasoning" };
 const DEEPEST = 24;
 const INDENT = 16;
+const NAMED = 12; // uncertain stretches that are named under the strip
 
-export async function showRun(main, wanted, { isCurrent }) {
+export async function showRun(wanted, { put, isCurrent }) {
   const { report, explained, windows, trace } = await ask(`runs/${encodeURIComponent(wanted.get("run"))}`);
-  if (!isCurrent()) return null;
   const sequences = sequencesOf(report);
-  let drawn = trace;
-  let branch = tree(trace, report);
-  // The rest of the tree comes when the root run ends, or with its next call.
-  const heard = async () => {
-    if (drawn.ended) return;
-    const { trace: now } = await ask(`runs/${encodeURIComponent(report.run_id)}`);
-    if (!isCurrent() || (now.total === drawn.total && !now.ended)) return;
-    drawn = now;
-    const grown = tree(now, report);
-    branch.replaceWith(grown);
-    branch = grown;
-  };
+  const tree = new Tree(report, trace);
+  const fromTree = Boolean(document.activeElement?.closest(".tree"));
   const open = [];
   const stage = el("div", { class: "stage" });
   const show = (sequence) => {
     open.splice(0).forEach((of) => of.close());
     stage.replaceChildren(...answer(report, sequence, sequence === sequences[0] ? windows : [], open));
   };
-  main.replaceChildren(
-    heading(report, explained),
-    branch,
-    sequences.length > 1 ? chooser(sequences, show) : "",
-    stage,
-    more(report),
-  );
+  const isPlain = sequences.length < 2 && (sequences[0]?.channel ?? "content") === "content";
+  const title = el("h1", { tabindex: "-1" }, safe(report.response_model ?? report.model ?? "unknown model"));
+  if (!put(heading(report, explained, title), tree.box, isPlain ? "" : chooser(sequences, show), stage, more(report))) return null;
   document.title = `${safe(report.model ?? "run")} ${fixed(report.confidence.confidence)}`;
   if (sequences.length) show(sequences[0]);
   else stage.append(el("p", { class: "heat", dir: "auto" }, safe(report.completions[0]?.text ?? "") || "No text."));
+  tree.reveal();
   scrollTo(0, 0);
-  return { heard, close: () => (open.forEach((of) => of.close()), (document.title = "langchain_logprobs")) };
+  return {
+    // The rest of the tree comes when the root run ends, or with its next call.
+    heard: async () => {
+      if (tree.trace.ended) return;
+      const trace = await ask(`runs/${encodeURIComponent(report.run_id)}/trace`);
+      if (isCurrent()) tree.grow(trace);
+    },
+    focus: () => ((fromTree && tree.box.querySelector("[aria-current]")) || title).focus({ preventScroll: true }),
+    close: () => open.forEach((of) => of.close()),
+  };
 }
 
 function sequencesOf(report) {
@@ -50,15 +46,16 @@ function sequencesOf(report) {
       .filter((of) => of.tokens.length));
 }
 
-function heading(report, explained) {
+function heading(report, explained, title) {
   const of = report.confidence;
   const figure = (name, value, title) => el("div", { title }, el("dt", {}, name), el("dd", {}, value));
   return el(
     "section", { class: "heading" },
     el("a", { href: "./", "data-go": "", class: "back" }, "← all runs"),
-    el("h1", {}, safe(report.response_model ?? report.model ?? "unknown model")),
+    title,
     el("p", { class: "dim" },
-      [when(report.ended_ns), duration(report.ended_ns - report.started_ns), safe(report.provider ?? ""), report.outcome === "ok" ? "" : `${report.outcome} ${safe(report.error ?? "")}`, report.run_id].filter(Boolean).join(" · ")),
+      ended(report) ? el("span", { class: "tag failed" }, ended(report)) : null,
+      [when(report.ended_ns), duration(report.ended_ns - report.started_ns), safe(report.provider ?? ""), report.run_id].filter(Boolean).join(" · ")),
     report.unavailable ? el("p", { class: "note" }, explained) : null,
     el("dl", { class: "figures" },
       el("div", { class: "main-figure" }, el("dt", {}, "confidence"), el("dd", {}, meter(of.confidence, report.low))),
@@ -71,28 +68,57 @@ function heading(report, explained) {
   );
 }
 
-function tree(trace, report) {
-  const span = Math.max(1, trace.ended_ns - trace.started_ns);
-  const calls = trace.lines.filter((of) => of.kind === "call");
-  const told = [
-    trace.ended ? "" : "has not ended yet", ended(trace), `${calls.length} model call${calls.length === 1 ? "" : "s"}`, duration(span),
-  ].filter(Boolean).join(" · ");
-  const box = el("ol", { class: "lines" }, ...trace.lines.map((of) => line(of, trace, span, report)));
-  const unseen = trace.total - trace.lines.length;
-  // Prompts and parsers are most of a tree, and rarely what somebody looks for.
-  const small = trace.lines.filter(isSmall).length;
-  const toggle = el("input", { type: "checkbox", name: "steps", onchange: (event) => box.classList.toggle("brief", !event.target.checked) });
-  box.classList.add("brief");
-  const current = box.querySelector("[aria-current]")?.closest("li");
-  requestAnimationFrame(() => current && box.scrollHeight > box.clientHeight && (box.scrollTop = current.offsetTop - box.clientHeight / 2));
-  return el(
-    "section", { class: "tree", "aria-label": "Trace tree", hidden: trace.total < 2 },
-    el("h2", {}, safe(trace.name ?? "run"), el("small", { class: "dim" }, ` ${told}`),
-      small ? el("label", { class: "check" }, toggle, `${small} prompt${small === 1 ? "" : "s"} and parsers`) : null),
-    box,
-    unseen ? el("p", { class: "dim" }, `and ${unseen.toLocaleString()} more: langchain-logprobs export --trees`) : null,
-    trace.omitted ? el("p", { class: "dim" }, `${trace.omitted.toLocaleString()} further runs passed the bounds, and were not kept.`) : null,
-  );
+/** The trace tree. It grows while its root run goes on, and whoever reads in it stays where they are. */
+class Tree {
+  constructor(report, trace) {
+    this.report = report;
+    this.lines = el("ol", { class: "lines brief" });
+    this.told = el("small", { class: "dim" });
+    this.name = el("span");
+    this.small = el("span");
+    this.toggle = el("label", { class: "check" },
+      el("input", { type: "checkbox", name: "steps", onchange: ({ target }) => this.lines.classList.toggle("brief", !target.checked) }), this.small);
+    this.notes = el("div");
+    this.box = el("section", { class: "tree", "aria-label": "Trace tree" }, el("h2", {}, this.name, " ", this.told, " ", this.toggle), this.lines, this.notes);
+    this.draw(trace);
+  }
+
+  /** Draws what has come; not an answer that was overtaken by a later one. */
+  grow(trace) {
+    if (trace.total < this.trace.total || this.trace.ended || (trace.total === this.trace.total && !trace.ended)) return;
+    const top = this.lines.scrollTop;
+    const { href } = document.activeElement?.closest(".tree a") ?? {};
+    this.draw(trace);
+    this.lines.scrollTop = top;
+    if (href) [...this.lines.querySelectorAll("a")].find((of) => of.href === href)?.focus({ preventScroll: true });
+  }
+
+  /** Brings the call that is open into sight. */
+  reveal() {
+    const current = this.lines.querySelector("[aria-current]")?.closest("li");
+    if (current && this.lines.scrollHeight > this.lines.clientHeight) this.lines.scrollTop = current.offsetTop - this.lines.clientHeight / 2;
+  }
+
+  draw(trace) {
+    this.trace = trace;
+    const span = Math.max(1, trace.ended_ns - trace.started_ns);
+    const calls = trace.lines.filter((of) => of.kind === "call").length;
+    // Prompts and parsers are most of a tree, and rarely what somebody looks for.
+    const small = trace.lines.filter(isSmall).length;
+    const unseen = trace.total - trace.lines.length;
+    this.box.hidden = trace.total < 2;
+    this.name.textContent = safe(trace.name ?? "run");
+    this.told.textContent = [
+      trace.ended ? "" : "has not ended yet", ended(trace), `${calls} model call${calls === 1 ? "" : "s"}`, duration(span),
+    ].filter(Boolean).join(" · ");
+    this.small.textContent = small === 1 ? "1 prompt or parser" : `${small} prompts and parsers`;
+    this.toggle.hidden = !small;
+    this.lines.replaceChildren(...trace.lines.map((of) => line(of, trace, span, this.report)));
+    this.notes.replaceChildren(
+      unseen ? el("p", { class: "dim" }, `and ${unseen.toLocaleString()} more: langchain-logprobs export --trees`) : "",
+      trace.omitted ? el("p", { class: "dim" }, `${trace.omitted.toLocaleString()} further runs passed the bounds, and were not kept.`) : "",
+    );
+  }
 }
 
 const isSmall = (of) => (of.kind === "prompt" || of.kind === "parser") && of.outcome === "ok";
@@ -127,7 +153,7 @@ function line(of, trace, span, report) {
 
 function chooser(sequences, show) {
   const buttons = sequences.map((of, index) =>
-    el("button", { "aria-pressed": index === 0, onclick: (event) => {
+    el("button", { "aria-pressed": String(index === 0), onclick: (event) => {
       buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === event.currentTarget)));
       show(of);
     } }, `${CHANNELS[of.channel]}${sequences.some((other) => other.index) ? ` ${of.index + 1}` : ""} (${of.tokens.length})`));
@@ -148,11 +174,14 @@ function answer(report, sequence, windows, open) {
   if (isHeadline && Object.keys(report.labels).length) beside.push(labelTable(report.labels, heat));
   return [
     strip.canvas,
-    windows.length ? el("p", { class: "dim under-strip" }, `Bracketed: uncertain as a whole, ${windows.map(([a, b]) => `tokens ${a}–${b}`).join(", ")}`) : null,
+    windows.length ? el("p", { class: "dim under-strip" }, `Bracketed: uncertain as a whole, tokens ${stretches(windows)}`) : null,
     legend(report.low_token),
     el("div", { class: beside.length ? "beside" : "" }, heat.box, beside.length ? el("div", {}, ...beside) : null),
   ].filter(Boolean);
 }
+
+const stretches = (windows) =>
+  windows.slice(0, NAMED).map(([first, last]) => `${first}–${last}`).join(", ") + (windows.length > NAMED ? ` and ${windows.length - NAMED} more` : "");
 
 function legend(lowToken) {
   return el("p", { class: "legend dim", id: "keys" }, "Probability, %: ",

@@ -45,11 +45,11 @@ function paint(canvas, tokens, windows, lowToken, at) {
   pen.clearRect(0, 0, whole, HEIGHT);
   const tall = HEIGHT - BASE - 2;
   const x = (token) => (token / tokens.length) * width;
-  marks(pen, windows, x, colour("--ink"), colour("--window"));
+  const [sure, ink, dim] = ["--sure", "--ink", "--dim"].map(colour);
+  marks(pen, windows, x, ink, colour("--window"));
   // A column shows the least likely of its tokens: what is doubtful must not vanish among the rest.
   const columns = Math.min(tokens.length, Math.floor(width));
   const fills = [...Array(9).keys()].map((n) => colour(`--h${n}`));
-  const sure = colour("--sure");
   for (let column = 0; column < columns; column++) {
     const first = Math.floor((column * tokens.length) / columns);
     const last = Math.max(first + 1, Math.floor(((column + 1) * tokens.length) / columns));
@@ -65,12 +65,12 @@ function paint(canvas, tokens, windows, lowToken, at) {
     const step = band(p);
     pen.fillStyle = step === null ? sure : fills[step];
     pen.fillRect(left, 2 + tall - high, wide, high);
-    if (p < lowToken) {
-      pen.fillStyle = colour("--ink");
-      pen.fillRect(left, 2 + tall - high - 1.5, wide, 1.5);
-    }
+    // Where a bar ends is its number: the palest of them are hardly seen on paper.
+    const edge = p < lowToken ? 1.5 : 1;
+    pen.fillStyle = p < lowToken ? ink : dim;
+    pen.fillRect(left, 2 + tall - high - edge, wide, edge);
   }
-  pen.strokeStyle = colour("--dim");
+  pen.strokeStyle = dim;
   pen.setLineDash([3, 3]);
   pen.beginPath();
   pen.moveTo(0, 2 + tall * (1 - lowToken));

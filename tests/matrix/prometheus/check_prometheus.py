@@ -37,6 +37,8 @@ DASHBOARDS = HERE.parents[2] / "langchain_logprobs" / "dashboards"
 RULES = DASHBOARDS / "alerts.yml"
 EXAMPLE = HERE.parents[2] / "examples" / "observability"
 CONFIDENCE = json.loads((DASHBOARDS / "confidence.json").read_text())
+PATIENCE = 120.0
+"""Seconds in which what is waited for comes, however busy the machine is."""
 QUARTER = 15 * 60
 HOUR, WEEK = 3600, 7 * 24 * 3600
 PAST = ((WEEK + 7 * HOUR, WEEK - HOUR), (25 * HOUR, 60))
@@ -102,12 +104,14 @@ class Prometheus:
 
     def get(self, path: str, **query: str) -> Any:
         """What its API answers."""
-        with urlopen(f"{self.address}/api/v1/{path}?{urlencode(query)}", timeout=10) as response:
+        with urlopen(
+            f"{self.address}/api/v1/{path}?{urlencode(query)}", timeout=PATIENCE
+        ) as response:
             return json.load(response)["data"]
 
     def wait_for(self, query: str, at_least: float) -> None:
         """Returns once a query's first value is that large."""
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
             result = self.get("query", query=query)["result"]
             if result and float(result[0]["value"][1]) >= at_least:
@@ -254,10 +258,10 @@ class _serving:  # noqa: N801 - a context manager
                 stderr=log,
             )
         running = Prometheus(f"http://127.0.0.1:{self.port}")
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + PATIENCE
         while time.monotonic() < ends:
             try:
-                urlopen(f"{running.address}/-/ready", timeout=1).close()
+                urlopen(f"{running.address}/-/ready", timeout=5).close()
             except OSError:
                 time.sleep(0.1)
             else:
@@ -266,7 +270,7 @@ class _serving:  # noqa: N801 - a context manager
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
 
 
 def _rules() -> Any:

@@ -170,7 +170,9 @@ def litellm_router(url: str) -> Any:
     from litellm import Router
 
     given = {"model": "openai/gpt-4o-mini", "api_base": f"{url}/v1", "api_key": KEY}
-    router = Router(model_list=[{"model_name": "m", "litellm_params": given}])
+    # Without an id of its own, it is given one made of the server's address.
+    info = {"id": "deployment-1"}
+    router = Router(model_list=[{"model_name": "m", "litellm_params": given, "model_info": info}])
     return ChatLiteLLMRouter(router=router, model_name="m")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from numbers import Real
 from typing import Any
 
@@ -84,11 +85,17 @@ def plain(value: Any) -> Any:
         return [plain(each) for each in value]
     name = type(value).__name__
     if name in _SHOWN:
-        return {"__class__": name} | {key: plain(getattr(value, key, None)) for key in _SHOWN[name]}
+        return {"__class__": name} | {key: _shown(value, key) for key in _SHOWN[name]}
     if isinstance(value, Real):  # llama-cpp-python's are NumPy's
         return {"__number__": name, "value": float(value)}
     fields = getattr(value, "__dict__", None)
     return repr(value) if not isinstance(fields, dict) else _fields(name, fields)
+
+
+def _shown(value: Any, key: str) -> Any:
+    shown = plain(getattr(value, key, None))
+    # LangChain adds usage up over sets of names, whose order differs from run to run.
+    return json.loads(json.dumps(shown, sort_keys=True)) if key == "usage_metadata" else shown
 
 
 def _fields(name: str, fields: dict[str, Any]) -> dict[str, Any]:

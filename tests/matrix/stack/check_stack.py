@@ -105,12 +105,13 @@ def test_the_responses_are_counted(stack: Stack) -> None:
     assert line["value"][1] == str(TIMES)
 
 
-def test_a_graph_rises(stack: Stack) -> None:
-    query = "sum (increase(langchain_logprobs_responses_total[10m]))"
+@pytest.mark.parametrize("of", ["responses_total", "response_uncertainty_count"])
+def test_a_graph_rises_from_the_first_response_on(stack: Stack, of: str) -> None:
+    query = f"sum (increase(langchain_logprobs_{of}[10m]))"
 
     (line,) = stack.asked("query", query=query)["result"]
 
-    assert float(line["value"][1]) > 0
+    assert float(line["value"][1]) >= TIMES
 
 
 @pytest.mark.parametrize(
