@@ -764,6 +764,7 @@ GRPC = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 def test_the_doctor_asks_the_exporter(
     receiver: str,
     collector: str,
+    *,
     environment: dict[str, str],
     verdict: str,
     told: str,

@@ -534,7 +534,7 @@ def test_a_provider_that_raises_when_it_is_flushed_is_counted_and_said(
         tracer_provider=Raising(shutdown_on_exit=False), meter_provider=observed.meter_provider
     )
 
-    assert not handler.flush(1)
+    assert not handler.flush(PATIENCE)
     assert [of.exc_info[0] for of in caplog.records if of.exc_info] == [OSError]
     assert observed.total("langchain_logprobs.errors", where="sink") == 1
 

@@ -115,6 +115,21 @@ def test_the_values_of_a_json_answer_are_listed() -> None:
     assert "'Rome'" in shown.shown
 
 
+def test_what_was_said_beside_the_answer_is_shown_under_its_name() -> None:
+    handler = LogprobsCallbackHandler(sinks=(), keep=1)
+    refusal = [token("I", -0.1, channel="refusal"), token(" won't", -1.0, channel="refusal")]
+    model = ScriptedChatModel(answers=[answer(*refusal)])
+    model.invoke("?", config={"callbacks": [handler]})
+    thought = a_report(token("Hm", -0.4, channel="reasoning"), token("Yes", -0.1), text="Yes")
+
+    refused, thinking = (Reader(of._repr_html_()) for of in (handler.reports[0], thought))
+
+    at = refused.shown.index("refusal")
+    assert refused.shown[at : at + 3] == ["refusal", "I", " won't"]
+    at = thinking.shown.index("reasoning")
+    assert thinking.shown[at : at + 2] == ["reasoning", "Hm"]
+
+
 def test_characters_split_over_tokens_are_whole() -> None:
     page = a_report(token(b"\xf0\x9f", -0.1), token(b"\x98\x80", -0.1), text="😀")._repr_html_()
 

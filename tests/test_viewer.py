@@ -1169,22 +1169,13 @@ def test_the_server_ends_while_pages_still_listen(
         expect(page.locator("#live")).to_have_text("○ not connected")
 
 
-# What a shell starts in the background ignores Ctrl-C, and so would what is started from there.
-_IN_FRONT = """
-import signal
-from langchain_logprobs.cli.__main__ import main
-signal.signal(signal.SIGINT, signal.default_int_handler)
-main()
-"""
-
-
 def test_ctrl_c_with_a_page_open_ends_in_one_word(
     browser: Browser, store: Store, path: Path
 ) -> None:
     store(sydney())
     assert store.flush()
     viewer = subprocess.Popen(
-        [sys.executable, "-c", _IN_FRONT, "view", "--no-open", "-s", str(path)],
+        [sys.executable, "-m", "langchain_logprobs.cli", "view", "--no-open", "-s", str(path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

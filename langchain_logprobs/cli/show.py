@@ -41,14 +41,15 @@ def show_run(store: Path | None, run: str, doubtful: int, *, as_json: bool) -> N
         typer.echo(json.dumps(plain_report(report)))
         return
     out = console()
-    for part in _parts(stored, found, report, doubtful, out.width):
+    for part in parts(stored, found, report, doubtful, out.width):
         out.print(part)
     _explain(out, report)
 
 
-def _parts(
+def parts(
     stored: StoredRuns, found: RunSummary, report: CallReport, doubtful: int, width: int
 ) -> Iterator[RenderableType]:
+    """All that `show` shows of a run, one under the other."""
     yield _heading(report)
     yield render.figures(report)
     yield ""

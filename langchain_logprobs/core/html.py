@@ -22,6 +22,7 @@ MOST_CALLS: Final = 100
 """Calls that a list shows: the last ones."""
 MOST_LINES: Final = 300
 """Runs and calls of a tree that are shown."""
+_CHANNELS: Final = {"content": "answer", "refusal": "refusal", "reasoning": "reasoning"}
 _DEEPEST = 30
 _DOUBTFUL = 6
 _ALTERNATIVES = 5
@@ -49,14 +50,19 @@ STYLE: Final = (
     ".lclp .none{text-decoration:underline dotted}"
     ".lclp .dim{color:var(--dim)}"
     ".lclp b{font-size:1.15em}"
-    ".lclp table{border-collapse:collapse;color:inherit}"
-    ".lclp td,.lclp th{border-top:1px solid var(--line);padding:.15em .8em .15em 0;"
+    # Jupyter has rules of its own for tables and code, and zebra stripes; these are stronger.
+    ".lclp.lclp.lclp table{border-collapse:collapse;font:inherit;color:inherit;margin:.4em 0;"
+    "table-layout:auto}"
+    ".lclp.lclp.lclp tr{background:none}"
+    ".lclp.lclp.lclp :is(td,th){border-top:1px solid var(--line);padding:.15em .8em .15em 0;"
     "text-align:left;vertical-align:top;background:none;color:inherit}"
-    ".lclp td.n{text-align:right;font-variant-numeric:tabular-nums}"
-    ".lclp code{font-family:ui-monospace,monospace;white-space:pre-wrap;background:none;"
-    "color:inherit}"
+    ".lclp.lclp.lclp th{white-space:nowrap}"
+    ".lclp.lclp.lclp td.n{text-align:right;font-variant-numeric:tabular-nums}"
+    ".lclp.lclp.lclp code{font-family:ui-monospace,monospace;white-space:pre-wrap;background:none;"
+    "color:inherit;padding:0}"
     ".lclp .track{display:inline-block;width:7em;height:.7em;border-radius:3px;overflow:hidden;"
-    "box-shadow:inset 0 0 0 1px var(--line)}.lclp .fill{display:block;height:100%}"
+    "box-shadow:inset 0 0 0 1px var(--line)}.lclp .fill{display:block;height:100%;"
+    "border-right:2px solid var(--dim)}"
     ".lclp .sure{background:var(--bar)}"
     ".lclp summary{white-space:nowrap;overflow:hidden;text-overflow:ellipsis;cursor:pointer}"
     ".lclp .key span{padding:0 .45em}"
@@ -148,12 +154,26 @@ def _page(parts: Iterable[str]) -> str:
 def _call(report: CallReport) -> Iterator[str]:
     yield f"<div>{_figures(report)}</div>"
     if report.tokens:
-        yield '<div class="heat" dir="auto">' + "".join(_tokens(report)) + "</div>"
-        yield _key(report)
-        yield _doubtful(report)
+        yield _heat(report.tokens, report.low_token)
     elif report.text:
         yield f'<div class="heat" dir="auto">{_text(report.text)}</div>'
+    yield from _beside(report)
+    if any(of.tokens for of in report.call.completions):
+        yield _key(report)
+    if report.tokens:
+        yield _doubtful(report)
     yield _fields(report)
+
+
+def _beside(report: CallReport) -> Iterator[str]:
+    """What was said beside the answer: a refusal, the reasoning, further answers."""
+    several = len(report.call.completions) > 1
+    for index, completion in enumerate(report.call.completions):
+        for channel, label in _CHANNELS.items():
+            tokens = tuple(of for of in completion.tokens if of.channel == channel)
+            if tokens and (index, channel) != (0, "content"):
+                yield f'<div class="dim">{label}{f" {index + 1}" if several else ""}</div>'
+                yield _heat(tokens, report.low_token)
 
 
 def _headline(report: CallReport) -> str:
@@ -185,12 +205,16 @@ def _figures(report: CallReport) -> str:
     return f'{_sure(report)}<br><span class="dim">{told}</span>'
 
 
-def _tokens(report: CallReport) -> Iterator[str]:
-    tokens = report.tokens[:MOST_TOKENS]
-    for token, text in zip(tokens, pieces(tokens), strict=True):
-        yield _token(token, text, report.low_token)
-    if len(report.tokens) > MOST_TOKENS:
-        yield f'<span class="dim"> … and {len(report.tokens) - MOST_TOKENS:,} more tokens</span>'
+def _heat(tokens: Sequence[TokenLogprob], low_token: float) -> str:
+    return f'<div class="heat" dir="auto">{"".join(_tokens(tokens, low_token))}</div>'
+
+
+def _tokens(tokens: Sequence[TokenLogprob], low_token: float) -> Iterator[str]:
+    shown = tokens[:MOST_TOKENS]
+    for token, text in zip(shown, pieces(shown), strict=True):
+        yield _token(token, text, low_token)
+    if len(tokens) > MOST_TOKENS:
+        yield f'<span class="dim"> … and {len(tokens) - MOST_TOKENS:,} more tokens</span>'
 
 
 def _token(token: TokenLogprob, text: str, low_token: float) -> str:
