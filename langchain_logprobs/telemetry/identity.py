@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -19,8 +20,14 @@ class OfEach(Generic[T]):
 
     def __init__(self, make: Callable[[object], T]) -> None:
         self._make = make
-        self._lock = threading.RLock()  # making a value may collect garbage, and with it others
         self._known: dict[int, tuple[ReferenceType[object], T]] = {}
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """A lock of its own: the thread that held the parent's did not come along."""
+        self._lock = threading.RLock()  # making a value may collect garbage, and with it others
 
     def __contains__(self, of: object) -> bool:
         """Whether the object's value was made already."""

@@ -310,7 +310,7 @@ def _lose(metrics: Metrics, kept: Kept, count: int) -> None:
     if metrics.is_first("lost"):
         _LOG.warning(
             "%d token spans were lost, and further ones will only be counted, in the metric %s: "
-            "they come faster than the exporter takes them. token_spans='low' makes fewer.",
+            "they come faster than the exporter takes them, or it fails. token_spans='low' makes fewer.",
             count,
             names.TOKEN_SPANS.name,
         )
