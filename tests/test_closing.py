@@ -207,6 +207,22 @@ def test_a_back_end_that_cannot_be_flushed_keeps_no_trace_open(
     assert store.names() == ["logprobs", "their llm", "token", "token", "token"]
 
 
+def test_what_is_lost_is_counted_though_the_back_end_cannot_be_flushed(
+    observed: Observed, store: BaseMlflowSpanProcessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> bool:
+        raise OSError("gone")
+
+    monkeypatch.setattr(store, "force_flush", gone)
+    handler = observed.handler(max_pending_spans=1, raise_errors=False)
+
+    MODEL.invoke("", {"callbacks": [handler, theirs(observed)]})
+
+    assert not store.open
+    assert observed.total("langchain_logprobs.token_spans", result="lost") == 3
+    assert observed.total("langchain_logprobs.errors", where="sink") == 1
+
+
 def test_a_report_that_is_dropped_keeps_no_trace_open(
     observed: Observed, store: BaseMlflowSpanProcessor
 ) -> None:

@@ -305,15 +305,16 @@ def _version() -> str | None:
 
 
 def _lose(metrics: Metrics, kept: Kept, count: int) -> None:
-    kept.release()
     metrics.count_token_spans("lost", count)
     if metrics.is_first("lost"):
         _LOG.warning(
             "%d token spans were lost, and further ones will only be counted, in the metric %s: "
-            "they come faster than the exporter takes them, or it fails. token_spans='low' makes fewer.",
+            "they come faster than the exporter takes them, or it fails. token_spans='low' makes "
+            "fewer.",
             count,
             names.TOKEN_SPANS.name,
         )
+    kept.release()  # last, for it may raise
 
 
 def _failed(metrics: Metrics, error: Exception) -> None:
