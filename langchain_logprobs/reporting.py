@@ -46,10 +46,15 @@ class Reporting:
         """The reports of those calls that anybody wants to know of, handed on."""
         reports = []
         for call in calls:
-            if call.wanted:
-                reports.append(self._report(call, outcome, error, response))
-            else:
+            report = None
+            if call.wanted:  # each guarded apart: one that cannot be made takes no other with it
+                ended = (call, outcome, error, response)
+                report = self.delivery.guard("handler", self._report, *ended)
+            if report is None:
                 self.delivery.call_finished(call.run_id)
+            else:
+                self.delivery.call(report, requested=call.requested)
+                reports.append(report)
         return reports
 
     def _report(
@@ -65,7 +70,7 @@ class Reporting:
             shapes=self.shapes,
             max_tokens=self.settings.max_tokens,
         )
-        report = call_report(
+        return call_report(
             finished,
             low_token=self.settings.low_token,
             low_response=self.settings.low_response,
@@ -74,5 +79,3 @@ class Reporting:
             thresholds=self.thresholds,
             schemas=call.schemas,
         )
-        self.delivery.call(report, requested=call.requested)
-        return report

@@ -117,6 +117,27 @@ def test_closing_raises_nothing(observed: Observed) -> None:
     assert observed.total(ERRORS) == observed.total(ERRORS, where="handler") == 1
 
 
+def test_a_report_that_cannot_be_made_takes_no_other_with_it(observed: Observed) -> None:
+    class Once(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            return iter(["yes", "no"]) if times.pop() else broken()
+
+    times = [True, False, True]  # checked; read at the end of one call, and of the other
+    handler = observed.handler(raise_errors=False, labels={"$": Once()}, keep=9)
+    root, calls = uuid4(), [uuid4(), uuid4()]
+    handler.on_chain_start({}, {}, run_id=root, name="chain")
+    for run_id in calls:
+        handler.on_chat_model_start({}, [], run_id=run_id, parent_run_id=root)
+        handler.on_llm_new_token("yes", run_id=run_id)
+
+    handler.on_chain_end({}, run_id=root)
+
+    assert [of.call.run_id for of in handler.reports] == calls[1:]
+    assert [len(of.calls) for of in handler.trees] == [1]
+    assert observed.tree() == [["invoke_workflow chain", ["chat"]]]
+    assert observed.total(ERRORS) == observed.total(ERRORS, where="handler") == 1
+
+
 @pytest.mark.parametrize(("where", "arguments"), PLACES, ids=[where for where, _ in PLACES])
 def test_in_tests_it_is_raised(
     observed: Observed, where: str, arguments: Callable[[], dict[str, Any]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_logprobs.core.choices import labels_in
 from langchain_logprobs.core.schemas import known_paths
 
 
@@ -37,6 +38,26 @@ def test_every_field_of_a_schema_is_known_by_its_pattern() -> None:
 def test_what_is_no_schema_names_nothing() -> None:
     assert known_paths([None, 7, "text", int]) == frozenset()
     assert known_paths([{"$ref": "#/nowhere"}, {"properties": [1]}]) == {"$"}
+
+
+def test_references_lead_to_the_whole_schema_or_to_one_in_it() -> None:
+    schema = {"properties": {"next": {"$ref": "#"}, "of": {"$ref": "#/$defs/a~1b~0"}}}
+    names = {"properties": {"name": {"type": "string"}}}
+
+    paths = known_paths([{**schema, "$defs": {"a/b~": names}}])
+
+    assert {"$.next.next", "$.of.name", "$.next.of.name"} <= paths
+    for elsewhere in ("https://schema#/$defs/a", "a", ""):
+        assert known_paths([{"$ref": elsewhere, "$defs": {"a": names}, "a": names}]) == {"$"}
+
+
+def test_labels_of_a_schema_that_holds_itself_are_found_once_for_each_path() -> None:
+    schema = grammar(20)
+    schema["$defs"]["operator_7"] = {"properties": {"is": {"enum": ["a", "b"]}}}
+
+    assert labels_in(schema) == {
+        path: ("a", "b") for path in known_paths([schema]) if path.endswith(".is")
+    }
 
 
 def test_a_schema_that_holds_itself_is_read_once_for_each_path() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from stored import SECOND, a_report
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core import heat
-from langchain_logprobs.core.model import Candidate, Completion, TokenLogprob
+from langchain_logprobs.core.model import CENSORED, Candidate, Completion, TokenLogprob
 from langchain_logprobs.core.report import call_report
 from langchain_logprobs.store import Store
 from langchain_logprobs.testing import ScriptedChatModel, answer, token
@@ -748,6 +749,18 @@ def test_the_strip_marks_uncertain_windows_and_leads_to_the_token(view: Open, st
     assert box is not None
     strip.click(position={"x": box["width"] * 120.5 / 240, "y": 20})
     expect(page.locator(".heat .at")).to_have_text(" u20")
+
+
+def test_a_censored_token_weighs_in_a_window_what_it_weighs_in_the_lowest_window() -> None:
+    # Left for it are 2 %: 32 tokens with it are unsure by a geometric mean of 0.88, not of 0.04.
+    unlikely = TokenLogprob("b", CENSORED, None, (Candidate("a", math.log(0.98)),))
+    report = a_report(*[TokenLogprob("a", -0.01)] * 31, unlikely)
+
+    assert report.confidence.lowest_window == pytest.approx(
+        math.exp((31 * -0.01 + math.log(0.02)) / 32)
+    )
+    assert uncertain_windows(report) == []
+    assert uncertain_windows(replace(report, low_response=0.9)) == [[0, 31]]
 
 
 def test_uncertain_windows_pass_over_tokens_without_a_number() -> None:

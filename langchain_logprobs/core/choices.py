@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from langchain_logprobs.core.records import json_names
 from langchain_logprobs.core.scanner import step
-from langchain_logprobs.core.schemas import parts, resolved
+from langchain_logprobs.core.schemas import fields_in, nested, parts, resolved, unwrapped
 
 _DEEPEST = 12
 """Records inside each other; some hold themselves."""
@@ -50,7 +50,7 @@ def labels_in(model: object) -> dict[str, tuple[str, ...]]:
 
     .. versionadded:: 0.1.0
     """
-    found = _in_schema(model, model) if isinstance(model, Mapping) else _in_class(model)
+    found = _in_schema(model) if isinstance(model, Mapping) else _in_class(model)
     return {f"${path}": labels for path, labels in found}
 
 
@@ -94,23 +94,17 @@ def _is_union(kind: object) -> bool:
     return get_origin(kind) is Union or isinstance(kind, UnionType)
 
 
-def _in_schema(
-    schema: object, root: Mapping[str, Any], path: str = "", depth: int = _DEEPEST
-) -> Iterator[_Found]:
-    schema = resolved(schema, root)
-    labels = _schema_labels(schema, root, depth)
-    if len(labels) > 1 and path:
-        yield path, labels
-    if labels or not depth:
-        return
-    for key in ("json_schema", "schema", "function", "parameters"):  # what providers wrap it in
-        if not path and isinstance(schema.get(key), Mapping):
-            yield from _in_schema(schema[key], schema[key], path, depth - 1)
-    for part in parts(schema):
-        yield from _in_schema(part, root, path, depth - 1)
-    properties = schema.get("properties")
-    for name, inner in properties.items() if isinstance(properties, Mapping) else ():
-        yield from _in_schema(inner, root, path + step(str(name)), depth - 1)
+def _in_schema(schema: Mapping[str, Any]) -> Iterator[_Found]:
+    root = unwrapped(schema)
+    labels: dict[int, tuple[str, ...]] = {}
+
+    def inside(of: Mapping[str, Any]) -> Iterable[tuple[str, object]]:
+        return () if labels[id(of)] else fields_in(of)
+
+    for path, of in nested(root, inside):
+        labels[id(of)] = found = _schema_labels(of, root, _DEEPEST)
+        if len(found) > 1 and path:
+            yield path, found
 
 
 def _schema_labels(

@@ -257,7 +257,7 @@ def confidence_by_column(
     if known.missing == known.count:
         return known
     floored = [
-        logprob if logprob > CENSORED else _floor(tail)
+        logprob if logprob > CENSORED else floor_of(tail)
         for logprob, tail in zip(logprobs, tails, strict=True)
         if logprob is not None
     ]
@@ -303,6 +303,17 @@ def _window_sums(logprobs: Sequence[float], size: int) -> Iterator[float]:
     """The sum of every window; a running one can round to above 0."""
     changes = map(sub, logprobs[size:], logprobs)
     return accumulate(changes, initial=math.fsum(logprobs[:size]))
+
+
+def floor_of(tail_mass: float | None) -> float:
+    """The logprob, in nats, that a censored token counts as in a mean: all that was left for it.
+
+    Args:
+        tail_mass: What its candidates leave; `None` where they say nothing.
+    """
+    if tail_mass is None or tail_mass <= LEAST_TAIL:
+        return FLOOR
+    return max(FLOOR, math.log(tail_mass))
 
 
 def log1mexp(value: float) -> float:
@@ -351,11 +362,6 @@ def _margin(descending: Sequence[float]) -> float | None:
     if len(descending) < 2 or descending[1] <= CENSORED:  # noqa: PLR2004 - first and second
         return None
     return descending[0] - descending[1]
-
-
-def _floor(tail: float | None) -> float:
-    """What a censored token counts as in a mean."""
-    return max(FLOOR, math.log(tail)) if tail is not None and tail > LEAST_TAIL else FLOOR
 
 
 def _log_odds(logprob: float, others: Sequence[float], against: float, tail: float) -> float | None:

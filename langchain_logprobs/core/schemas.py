@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from langchain_logprobs.core.scanner import step
@@ -37,7 +37,7 @@ def known_paths(schemas: Iterable[object]) -> frozenset[str]:
     Of a schema with more than `_MOST` inside, those of the ones nearest to its top.
     """
     roots = [unwrapped(schema) for schema in schemas if isinstance(schema, Mapping)]
-    return frozenset(f"${path}" for root in roots for path in _paths(root))
+    return frozenset(f"${path}" for root in roots for path, _ in nested(root, _inside))
 
 
 def unwrapped(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -50,14 +50,40 @@ def unwrapped(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return schema
 
 
+def nested(
+    root: Mapping[str, Any], inside: Callable[[Mapping[str, Any]], Iterable[tuple[str, object]]]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every schema in this one with the path of what it describes, each once for a path.
+
+    The nearest come first, and no more than `_MOST`.
+
+    Args:
+        root: The schema, which references lead into.
+        inside: The schemas directly in one that are looked into, each with its step of the path.
+    """
+    ahead: deque[tuple[str, object, int]] = deque([("", root, _DEEPEST)])
+    seen: set[tuple[str, int]] = set()
+    while ahead and len(seen) < _MOST:
+        path, schema, depth = ahead.popleft()
+        found = resolved(schema, root)
+        if (path, id(found)) in seen:
+            continue
+        seen.add((path, id(found)))
+        yield path, found
+        if depth:
+            ahead += ((path + below, inner, depth - 1) for below, inner in inside(found))
+
+
 def resolved(schema: object, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a reference into the same document leads to."""
+    """The schema that a reference into the same document leads to: `#`, or `#/$defs/name`."""
     for _ in range(_DEEPEST):
         match schema:
             case {"$ref": str(reference)}:
-                schema = root
-                for name in reference.removeprefix("#/").split("/"):
-                    schema = schema.get(name) if isinstance(schema, Mapping) else None
+                document, *names = reference.split("/")
+                schema = root if document == "#" else None
+                for name in names:
+                    key = name.replace("~1", "/").replace("~0", "~")  # RFC 6901
+                    schema = schema.get(key) if isinstance(schema, Mapping) else None
             case _:
                 break
     return schema if isinstance(schema, Mapping) else {}
@@ -70,26 +96,15 @@ def parts(schema: Mapping[str, Any]) -> Iterator[Any]:
             yield from schema[key]
 
 
-def _paths(root: Mapping[str, Any]) -> Iterator[str]:
-    """The pattern of every schema in this one, the nearest first; a pattern may come again."""
-    ahead: deque[tuple[str, object, int]] = deque([("", root, _DEEPEST)])
-    seen: set[tuple[str, int]] = set()
-    while ahead and len(seen) < _MOST:
-        path, schema, depth = ahead.popleft()
-        found = resolved(schema, root)
-        if (path, id(found)) in seen:
-            continue
-        seen.add((path, id(found)))
-        yield path
-        if depth:
-            ahead += ((path + below, inner, depth - 1) for below, inner in _inside(found))
-
-
-def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """The schemas directly in this one, each with what its fields' paths have more."""
+def fields_in(schema: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """The schemas of the fields directly in this one, and those that it is made of."""
     yield from (("", part) for part in parts(schema))
-    if isinstance(schema.get("items"), Mapping):
-        yield "[*]", schema["items"]
     properties = schema.get("properties")
     for name, inner in properties.items() if isinstance(properties, Mapping) else ():
         yield step(str(name)), inner
+
+
+def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    yield from fields_in(schema)
+    if isinstance(schema.get("items"), Mapping):
+        yield "[*]", schema["items"]

@@ -7,8 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, cast, get_args
 
-from langchain_logprobs.core.confidence import FLOOR, WINDOW, window_means
-from langchain_logprobs.core.model import Run, RunTree
+from langchain_logprobs.core.confidence import (
+    WINDOW,
+    floor_of,
+    measure,
+    sound_logprob,
+    window_means,
+)
+from langchain_logprobs.core.model import CENSORED, Run, RunTree, TokenLogprob
 from langchain_logprobs.core.plain import plain_report, plain_run
 from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import CallReport, Unavailable
@@ -124,13 +130,22 @@ def uncertain_windows(report: CallReport) -> list[list[int]]:
 
     Unsure as a whole answer is: their geometric mean probability is under `low_response`.
     """
-    known = [(i, of.logprob) for i, of in enumerate(report.tokens) if of.logprob is not None]
+    known = [
+        (index, _counted(token, logprob))
+        for index, token in enumerate(report.tokens)
+        if (logprob := sound_logprob(token.logprob)) is not None
+    ]
     if not known:
         return []
-    means = window_means([max(FLOOR, logprob) for _, logprob in known])
+    means = window_means([logprob for _, logprob in known])
     size = min(WINDOW, len(known))
     low = [at for at, mean in enumerate(means) if math.exp(mean) < report.low_response]
     return _merged([[known[at][0], known[at + size - 1][0]] for at in low])
+
+
+def _counted(token: TokenLogprob, logprob: float) -> float:
+    """The token's logprob as `Confidence.lowest_window` counts it."""
+    return logprob if logprob > CENSORED else floor_of(measure(token).tail_mass)
 
 
 def _merged(spans: Sequence[list[int]]) -> list[list[int]]:
