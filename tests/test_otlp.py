@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from receiver import Received, attributes, receiving
 
 from langchain_logprobs import LogprobsCallbackHandler
+from langchain_logprobs.core.model import Candidate, TokenLogprob
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
 SECRET, OTHER, PROMPT = "Xylophonist", "Quetzalcoatl", "Zanzibarian"
@@ -24,7 +25,9 @@ ANSWER = answer(
 )
 
 
-def exported(received: Received, **settings: object) -> None:
+def exported(
+    received: Received, model: ScriptedChatModel | None = None, **settings: object
+) -> None:
     """Streams one answer through a chain, and sends everything to the receiver."""
     tracer_provider = TracerProvider()
     exporter = OTLPSpanExporter(f"{received.endpoint}/v1/traces")
@@ -37,7 +40,7 @@ def exported(received: Received, **settings: object) -> None:
         raise_errors=True,
         **settings,  # type: ignore[arg-type]
     )
-    model = ScriptedChatModel(answers=[ANSWER])
+    model = model or ScriptedChatModel(answers=[ANSWER])
     chain = ChatPromptTemplate.from_template(PROMPT + "{q}") | model | StrOutputParser()
     list(chain.stream({"q": "?"}, {"callbacks": [handler]}))
     assert handler.flush()
@@ -111,6 +114,21 @@ def test_the_standard_variable_lets_content_out(
     assert attributes(first)["langchain_logprobs.token.candidates"] == [SECRET, OTHER]
     assert attributes(first)["langchain_logprobs.token.candidate_logprobs"] == [-0.4, -1.2]
     assert PROMPT.encode() not in b"".join(received.bodies)
+
+
+def test_half_characters_hold_nothing_up() -> None:
+    """As servers send them that cut JSON's escapes of an emoji in two."""
+    halves = (Candidate("\U0001f600", -0.4), Candidate("\ud83d", -1.2))
+    said = TokenLogprob("\U0001f600", -0.4, None, halves)
+    model = ScriptedChatModel.model_construct(answers=[answer(said)], model="m\udc00")
+
+    with receiving() as received:
+        exported(received, model, capture_content=True)
+
+    (llm,), (sent,) = received.spans("chat m?"), received.spans("token")
+    assert attributes(llm)["gen_ai.request.model"] == "m?"
+    assert attributes(sent)["langchain_logprobs.token.candidates"] == ["\U0001f600", "?"]
+    assert b"langchain_logprobs.response.uncertainty" in b"".join(received.bodies)
 
 
 def test_events_only_lets_no_content_onto_spans(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,12 @@ def call_dimensions(call: ModelCall) -> dict[str, str]:
         names.REQUEST_MODEL: call.model,
         names.RESPONSE_MODEL: call.response_model,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: sendable(value) for name, value in known.items() if value is not None}
+
+
+def sendable(text: str) -> str:
+    """The text; half a character in it, with which OTLP sends nothing at all, is `?`."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def provider_name(provider: str | None) -> str | None:
@@ -152,7 +157,7 @@ def _allowed(report: CallReport, patterns: Sequence[str]) -> Iterator[tuple[str,
 
 def _chosen(call: ModelCall, keys: Sequence[str]) -> dict[str, Any]:
     return {
-        key: value
+        key: sendable(value) if isinstance(value, str) else value
         for key in keys
         if isinstance(value := call.metadata.get(key), (str, bool, int, float))
     }

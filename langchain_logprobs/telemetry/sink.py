@@ -21,7 +21,7 @@ from langchain_logprobs.telemetry.aside import Aside
 from langchain_logprobs.telemetry.closing import Kept, closers
 from langchain_logprobs.telemetry.emission import Emission
 from langchain_logprobs.telemetry.linking import Link, open_link, watch
-from langchain_logprobs.telemetry.metrics import Metrics, metrics_of
+from langchain_logprobs.telemetry.metrics import Metrics, metrics_of, sendable
 from langchain_logprobs.telemetry.sampling import records_metrics, sampled_out
 from langchain_logprobs.telemetry.spans import (
     Attributes,
@@ -214,7 +214,7 @@ class OpenTelemetrySink:
         if not trace.get_current_span(context).get_span_context().is_valid:
             context = self._under_root(call, context)
         span = self._tracer.start_span(
-            f"{call.operation} {call.model}" if call.model else call.operation,
+            sendable(f"{call.operation} {call.model}") if call.model else call.operation,
             context=context,
             kind=SpanKind.CLIENT,
             attributes={
@@ -241,11 +241,11 @@ class OpenTelemetrySink:
 
     def _root_span(self, call: ModelCall, name: str, context: Context) -> trace.Span:
         return self._tracer.start_span(
-            f"{names.WORKFLOW_OPERATION} {name}",
+            sendable(f"{names.WORKFLOW_OPERATION} {name}"),
             context=context,
             attributes={
                 names.OPERATION: names.WORKFLOW_OPERATION,
-                names.WORKFLOW_NAME: name,
+                names.WORKFLOW_NAME: sendable(name),
                 names.RUN_ID: str(call.root_run_id),
                 **openinference_attributes("CHAIN", None, self._options),
             },

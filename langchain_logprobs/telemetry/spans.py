@@ -20,7 +20,7 @@ from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import align, pieces
 from langchain_logprobs.telemetry import names
-from langchain_logprobs.telemetry.metrics import provider_name
+from langchain_logprobs.telemetry.metrics import provider_name, sendable
 
 Value = str | bool | int | float | Sequence[str] | Sequence[float | None]
 Attributes = dict[str, Value]
@@ -148,7 +148,7 @@ def openinference_attributes(
         return {}
     known: Attributes = {names.OPENINFERENCE_KIND: kind}
     if options.capture_content and text:
-        known[names.OPENINFERENCE_OUTPUT] = text
+        known[names.OPENINFERENCE_OUTPUT] = sendable(text)
         known[names.OPENINFERENCE_OUTPUT_TYPE] = "text/plain"
     return known
 
@@ -186,11 +186,11 @@ def token_values(span: TokenSpan, low_token: float, options: Options) -> TokenVa
         token.at_ns is not None,
         token.channel,
         completion,
-        field,
+        field and sendable(field),
         first,
         last,
         text,
-        tuple([of.text for of in candidates]) or None,
+        tuple([sendable(of.text) for of in candidates]) or None,
         tuple([of.logprob for of in candidates]) or None,
     )
 
@@ -390,7 +390,11 @@ def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
 
 
 def _present(attributes: Mapping[str, object]) -> Attributes:
-    return {name: value for name, value in attributes.items() if value is not None}  # type: ignore[misc]
+    return {
+        name: sendable(value) if isinstance(value, str) else value  # type: ignore[misc]
+        for name, value in attributes.items()
+        if value is not None
+    }
 
 
 def _is_number(value: object) -> bool:
