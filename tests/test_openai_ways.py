@@ -608,12 +608,12 @@ async def test_retries_and_fallbacks_are_calls_of_their_own(
     assert_seen(observed, handler, expected, roots=roots_of_fallback(way, attempts))
 
 
-@pytest.mark.parametrize("way", [*STREAMS, *V3])
+@pytest.mark.parametrize("way", [*WAYS, *V3])
 async def test_a_provider_that_goes_away_half_way_leaves_what_arrived(
     served: Served, observed: Observed, handler: LogprobsCallbackHandler, way: str
 ) -> None:
     with pytest.raises(APIConnectionError):
-        await call(way, chat(served, "breaks"), "Norway", handler)
+        await call(way, chat(served, "breaks", streaming=True), "Norway", handler)
 
     await until(handler.is_idle)
     half = says(
