@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -1197,9 +1198,28 @@ def test_the_server_ends_while_pages_still_listen(
             page.goto(server.url)
             expect(page.locator("#live")).to_have_text("● live")
 
-        server.thread.join(PATIENCE)
-        assert not server.thread.is_alive()
+        assert server.ended.wait(PATIENCE)
         expect(page.locator("#live")).to_have_text("○ not connected")
+
+
+def test_whoever_interrupts_it_waits_for_the_server_to_end(
+    path: Path, store: Store, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store(a_report())
+    store.flush()
+    served = []
+
+    def interrupted() -> None:
+        with serving(path) as server:
+            served.append(server)
+            threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+            server.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert served[0].ended.is_set()
+    assert capfd.readouterr().err == ""  # it lost its socket while it was still there
 
 
 def test_ctrl_c_with_a_page_open_ends_in_one_word(

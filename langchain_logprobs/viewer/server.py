@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -29,16 +28,17 @@ class RunningServer:
 
     Attributes:
         url: The page's address, secret and all.
-        thread: Where it runs.
+        ended: Set once it answers no more.
     """
 
     url: str
-    thread: threading.Thread
+    ended: threading.Event
 
     def wait(self) -> None:
         """Returns when it has ended; a `KeyboardInterrupt` comes through."""
-        while self.thread.is_alive():
-            self.thread.join(0.5)
+        # A `join()` that is interrupted takes the thread for ended, in Python before 3.13.
+        while not self.ended.wait(0.5):
+            pass
 
 
 @contextmanager
@@ -63,20 +63,30 @@ def serving(path: Path, *, port: int = 0, token: str | None = None) -> Iterator[
         server_header=False,
         timeout_graceful_shutdown=5,
     )
-    server = uvicorn.Server(config)
+    server, ended = uvicorn.Server(config), threading.Event()
     with closing(_bound(port)) as listening:
-        thread = threading.Thread(
-            target=server.run, args=([listening],), name="langchain-logprobs-viewer", daemon=True
-        )
-        thread.start()
+        threading.Thread(
+            target=_run,
+            args=(server, listening, ended),
+            name="langchain-logprobs-viewer",
+            daemon=True,
+        ).start()
         try:
-            _wait_for(server, thread)
+            while not (server.started or ended.wait(0.01)):  # a busy machine takes its time
+                pass
             chosen = listening.getsockname()[1]
-            yield RunningServer(f"http://{_HOST}:{chosen}/{token}/", thread)
+            yield RunningServer(f"http://{_HOST}:{chosen}/{token}/", ended)
         finally:
             stopping.set()  # an open page's live connection would have to be cut off
             server.should_exit = True
-            thread.join(_STOP_SECONDS)
+            ended.wait(_STOP_SECONDS)
+
+
+def _run(server: uvicorn.Server, listening: socket.socket, ended: threading.Event) -> None:
+    try:
+        server.run([listening])
+    finally:
+        ended.set()
 
 
 def _bound(port: int) -> socket.socket:
@@ -88,9 +98,3 @@ def _bound(port: int) -> socket.socket:
         listening.close()
         raise PortTakenError(*error.args) from error
     return listening
-
-
-def _wait_for(server: uvicorn.Server, thread: threading.Thread) -> None:
-    """Returns once it answers, however long a busy machine takes; or has given up."""
-    while not server.started and thread.is_alive():
-        time.sleep(0.01)
