@@ -67,7 +67,8 @@ from langchain_logprobs.exporters.swap import quick
 from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.direct import Direct, untouched
 from langchain_logprobs.telemetry.names import SCOPE
-from langchain_logprobs.telemetry.spans import Options, TokenSpan, token_values
+from langchain_logprobs.telemetry.spans import Options
+from langchain_logprobs.telemetry.tokens import TokenSpan, token_values
 from langchain_logprobs.telemetry.worker import SHARED
 from langchain_logprobs.testing import FixedClock, ScriptedChatModel, answer
 

@@ -39,7 +39,8 @@ from langchain_logprobs.core.report import call_report, tree_report
 from langchain_logprobs.store import Query, Store, StoredRuns, StoreError, default_path, store_at
 from langchain_logprobs.store import schema as schema_module
 from langchain_logprobs.store.codec import DamagedError, decode, encode
-from langchain_logprobs.telemetry.spans import Options, token_spans
+from langchain_logprobs.telemetry.spans import Options
+from langchain_logprobs.telemetry.tokens import token_spans
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
 
 

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from langchain_logprobs.exporters import wire
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.direct import Direct, untouched
-from langchain_logprobs.telemetry.spans import TOKEN_ATTRIBUTES, TokenSpan
+from langchain_logprobs.telemetry.tokens import TOKEN_ATTRIBUTES, TokenSpan
 
 Spans = Sequence[ReadableSpan]
 

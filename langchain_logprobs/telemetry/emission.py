@@ -15,8 +15,8 @@ from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
 from langchain_logprobs.telemetry.pace import Pace, pace_of
-from langchain_logprobs.telemetry.spans import (
-    Options,
+from langchain_logprobs.telemetry.spans import Options
+from langchain_logprobs.telemetry.tokens import (
     TokenSpan,
     token_attributes,
     token_name,

@@ -27,11 +27,11 @@ from langchain_logprobs.telemetry.spans import (
     Attributes,
     Options,
     call_attributes,
-    count_token_spans,
     model_attributes,
     openinference_attributes,
     tree_attributes,
 )
+from langchain_logprobs.telemetry.tokens import count_token_spans
 from langchain_logprobs.telemetry.worker import SHARED, Job, Worker, flush_at_exit
 
 _LOG = logging.getLogger("langchain_logprobs")
