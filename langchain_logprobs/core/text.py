@@ -165,6 +165,9 @@ def _placed(parts: Sequence[bytes], data: bytes) -> Aligned | None:
     whole = b"".join(parts)
     if whole != data and whole.decode("utf-8", "replace").encode() == data:
         data = whole  # the answer is the lossy one: cut off inside a character
+    if whole == data:  # almost always
+        ends = tuple(accumulate(map(len, parts)))
+        return Aligned(data, (0, *ends[:-1])[: len(ends)], ends)
     offset = _offset(whole, data)
     if offset is None:
         return None
