@@ -14,7 +14,14 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk import environment_variables
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import (
+    ConcurrentMultiSpanProcessor,
+    ReadableSpan,
+    Span,
+    SpanLimits,
+    SpanProcessor,
+    TracerProvider,
+)
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
     SimpleSpanProcessor,
@@ -25,9 +32,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
+    Decision,
     ParentBased,
     Sampler,
     SamplingResult,
+    StaticSampler,
     TraceIdRatioBased,
 )
 from opentelemetry.trace import TraceState
@@ -97,6 +106,7 @@ class Batched(SpanProcessor):
         self.ended.append(span)
 
 
+RECORDING = StaticSampler(Decision.RECORD_ONLY)
 PROVIDERS: dict[str, dict[str, Any]] = {
     "plain": {},
     "resource": {"resource": Resource({"service.name": "shop"}, "https://schema")},
@@ -107,6 +117,11 @@ PROVIDERS: dict[str, dict[str, Any]] = {
         "sampler": ParentBased(Stating(), local_parent_sampled=Stating())
     },
     "sampler that wants no tokens": {"sampler": NoTokens()},
+    "sampler that has tokens recorded but not sampled": {
+        "sampler": ParentBased(
+            ALWAYS_ON, local_parent_sampled=RECORDING, remote_parent_sampled=ALWAYS_ON
+        )
+    },
     "few attributes": {"span_limits": SpanLimits(max_span_attributes=5)},
     "short attributes": {"span_limits": SpanLimits(max_span_attribute_length=1)},
 }
@@ -198,7 +213,7 @@ def test_spans_are_the_same_however_they_are_made(
 
     assert made == started
     assert (were_direct, none_direct) == (name in DIRECT, False)
-    assert len(started) == (1 if name == "sampler that wants no tokens" else 1 + len(TOKENS))
+    assert len(started) == (1 if name.startswith("sampler that") else 1 + len(TOKENS))
 
 
 @pytest.mark.parametrize("variable", LIMITED)
@@ -217,6 +232,74 @@ def test_limits_from_the_environment_hold_for_token_spans(
         assert [len(span["attributes"]) for span in tokens] == [5] * len(TOKENS)
     else:
         assert all(dict(span["attributes"])[names.TOKEN_CHANNEL] == "c" for span in tokens)
+
+
+class Filtering(BatchSpanProcessor):
+    """A batch processor that wants the first tokens only."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if (span.attributes or {}).get(names.TOKEN_INDEX, 0) < 3:
+            super().on_end(span)
+
+
+def restless(exporter: SpanExporter) -> BatchSpanProcessor:
+    """A batch processor that somebody has changed at run time."""
+    processor = BatchSpanProcessor(exporter)
+    take, ended = processor.on_end, list[int]()
+
+    def on_end(span: ReadableSpan) -> None:
+        ended.append(1)
+        if len(ended) % 2:
+            take(span)
+
+    processor.on_end = on_end  # type: ignore[method-assign]
+    return processor
+
+
+def stopped(exporter: SpanExporter) -> BatchSpanProcessor:
+    """A batch processor that takes nothing any longer."""
+    processor = BatchSpanProcessor(exporter)
+    processor.shutdown()
+    return processor
+
+
+BATCHING: dict[str, Callable[[SpanExporter], SpanProcessor]] = {
+    "batch": BatchSpanProcessor,
+    "batch of one's own": Filtering,
+    "batch changed at run time": restless,
+    "batch that is shut down": stopped,
+}
+
+
+@pytest.mark.parametrize("several", [None, ConcurrentMultiSpanProcessor], ids=["", "concurrent"])
+@pytest.mark.parametrize("name", [*BATCHING, "sampler that has tokens recorded but not sampled"])
+def test_the_same_spans_reach_an_exporter_however_they_are_made(
+    *, name: str, several: Callable[[], Any] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exported() -> list[tuple[Any, ...]]:
+        exporter = InMemorySpanExporter()
+        multi = {} if several is None else {"active_span_processor": several()}
+        processor = BATCHING.get(name, BatchSpanProcessor)(exporter)
+        spans_of([processor], **multi, **PROVIDERS.get(name, {}))
+        processor.force_flush()
+        processor.shutdown()
+        return [
+            (span.name, span.context, dict(span.attributes or {}).get(names.TOKEN_INDEX))
+            for span in exporter.get_finished_spans()
+        ]
+
+    made = exported()
+    monkeypatch.setattr(direct, "like", lambda *_: None)
+    started = exported()
+
+    assert made == started
+    sampled = {
+        "batch": 1 + len(TOKENS),
+        "batch of one's own": 4,
+        "batch changed at run time": 4,
+        "batch that is shut down": 0,
+    }
+    assert len(made) == sampled.get(name, 1)
 
 
 class Ids(FixedIds):

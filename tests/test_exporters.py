@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import IntEnum
-from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -57,26 +56,23 @@ from opentelemetry.trace import (
 from receiver import receiving
 
 from langchain_logprobs import LogprobsCallbackHandler
-from langchain_logprobs.core.confidence import TokenMeasures
-from langchain_logprobs.core.model import Candidate, TokenLogprob
 from langchain_logprobs.exporters import encoding, wire
-from langchain_logprobs.exporters.encoding import encode_spans
+from langchain_logprobs.exporters.encoding import encode, encode_spans
 from langchain_logprobs.exporters.grpc import OTLPSpanExporter as QuickGrpc
 from langchain_logprobs.exporters.http import OTLPSpanExporter as QuickHttp
-from langchain_logprobs.exporters.swap import quick
-from langchain_logprobs.telemetry import direct
-from langchain_logprobs.telemetry.direct import Direct, untouched
+from langchain_logprobs.exporters.swap import put_in
+from langchain_logprobs.telemetry.direct import Deferred, Direct, Lot, untouched
 from langchain_logprobs.telemetry.names import SCOPE
-from langchain_logprobs.telemetry.spans import Options
-from langchain_logprobs.telemetry.tokens import TokenSpan, token_values
+from langchain_logprobs.telemetry.tokens import TOKEN_ATTRIBUTES, TokenSpans
 from langchain_logprobs.telemetry.worker import SHARED
 from langchain_logprobs.testing import FixedClock, ScriptedChatModel, answer
 
 
 def same(spans: Sequence[ReadableSpan]) -> bool:
-    """Whether both encoders make the same message of them: compared as bytes, for NaN's sake."""
-    ours = encode_spans(list(map(copy.copy, spans)))
-    return ours.SerializePartialToString() == standard(spans).SerializePartialToString()
+    """Whether both encoders make the same of them, byte for byte."""
+    message, data = encode_spans(list(map(copy.copy, spans))), encode(list(map(copy.copy, spans)))
+    theirs = standard(spans).SerializePartialToString()
+    return data.SerializePartialToString() == theirs == message.SerializePartialToString()
 
 
 class Colour(IntEnum):
@@ -180,38 +176,43 @@ def test_any_batch_becomes_the_message_that_the_sdk_makes(spans: list[ReadableSp
     assert same(spans)
 
 
-LOGPROBS = st.one_of(st.none(), st.floats(), st.integers(-3, 0))
-MEASURES = st.one_of(st.none(), st.floats())
-ROWS = st.builds(
-    TokenSpan,
-    st.builds(
-        TokenLogprob,
-        TEXTS,
-        LOGPROBS,
-        st.none(),
-        st.lists(st.builds(Candidate, TEXTS, st.one_of(st.floats(), st.just(-1))), max_size=3).map(
-            tuple
-        ),
-        st.sampled_from(["content", "refusal"]),
-        st.one_of(st.none(), st.just(1)),
-    ),
-    st.builds(
-        TokenMeasures,
-        *[MEASURES] * 2,
-        st.one_of(st.none(), st.integers(0, 500)),
-        *[MEASURES] * 4,
-    ),
-    st.integers(0, 100_000),
-    st.integers(0, 2),
-    st.integers(0, 2**63),
-    st.integers(0, 2**63),
-    st.one_of(st.none(), TEXTS),
-    st.one_of(st.none(), st.tuples(st.integers(0, 2**21), st.integers(0, 2**21))),
-    st.one_of(st.none(), st.just("answer.city")),
+def column(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    """A value a span: of any kind, or all alike, or missing."""
+    return st.one_of(
+        st.lists(values, min_size=5, max_size=5),
+        values.map(lambda value: [value] * 5),
+        st.just([None] * 5),
+        st.lists(st.one_of(st.none(), values), min_size=5, max_size=5),
+    )
+
+
+INTEGERS = [st.integers(0, 127), st.integers(128, 2**14 - 1), st.integers(2**14, 2**40)]
+ARRAYS = [
+    st.lists(st.floats(), max_size=3).map(tuple),
+    st.tuples(st.floats(), st.floats()),
+    st.lists(st.sampled_from(["a", "é" * 90, ""]), max_size=3).map(tuple),
+    st.lists(SCALARS, max_size=2).map(tuple),
+]
+COLUMNS = st.one_of(
+    *map(column, [st.floats(), st.booleans(), TEXTS, SCALARS, *INTEGERS, st.integers(0, 300)]),
+    *map(column, ARRAYS),
 )
+NANOSECONDS = st.lists(st.integers(0, 2**63), min_size=5, max_size=5)
 
 
-def maker(*, content: bool) -> Direct:
+@st.composite
+def lots(draw: st.DrawFn) -> TokenSpans:
+    """Token spans to be, up to five."""
+    size = draw(st.integers(1, 5))
+    columns = draw(st.tuples(*[COLUMNS] * len(TOKEN_ATTRIBUTES)))
+    starts, ends = draw(NANOSECONDS), draw(NANOSECONDS)
+    return TokenSpans(tuple(of[:size] for of in columns), starts[:size], ends[:size])
+
+
+LOTS = lots()
+
+
+def maker() -> Direct:
     """Makes finished spans under a parent of a real provider."""
     provider = TracerProvider(resource=Resource({"a": 1}), shutdown_on_exit=False)
     tracer = provider.get_tracer(SCOPE, "1")
@@ -219,25 +220,49 @@ def maker(*, content: bool) -> Direct:
     example = tracer.start_span("token", parent)
     example.end()
     assert isinstance(example, ReadableSpan)
-    options = Options(capture_content=content)
-    read = partial(token_values, low_token=0.5, options=options)
-    return Direct(example, example.context, None, lambda: 1, lambda _: None, read)
+    return Direct(example, example.context, None, lambda: 1, SpanProcessor())
 
 
-@given(st.lists(ROWS, min_size=1, max_size=5), st.lists(SPAN_IDS, min_size=5, max_size=5))
-@settings(deadline=None, max_examples=200)
+@given(LOTS, st.lists(SPAN_IDS, min_size=5, max_size=5), st.permutations(range(5)))
+@settings(deadline=None, max_examples=300)
 def test_tokens_become_the_message_that_the_sdk_makes_of_their_spans(
-    rows: list[TokenSpan], ids: list[int]
+    lot: TokenSpans, ids: list[int], order: list[int]
 ) -> None:
-    for made in (maker(content=True), maker(content=False)):
-        spans = [
-            direct.Deferred(made.context_of(span_id), made, row)
-            for span_id, row in zip(ids, rows, strict=False)
-        ]
+    made = maker()
+    places = [at for at in order if at < len(lot)]
+    for chosen in (range(len(lot)), places, places[:2]):
+        whole = Lot(made, lot, ids[: len(lot)])
+        spans = [Deferred(whole, at) for at in chosen]
         assert all(map(untouched, spans))
         assert same(spans)
         assert not any(map(untouched, spans))
         assert same(spans)
+
+
+def test_a_span_stays_what_it_is_made_from_until_something_but_its_context_is_asked_for() -> None:
+    made = maker()
+    lot = Lot(made, TokenSpans(([0.5, 1.5],) * len(TOKEN_ATTRIBUTES), [1, 2], [3, 4]), [7, 8])
+    one, other = Deferred(lot, 1), Deferred(lot, 1)
+
+    assert one.context == one.get_span_context() == made.context_of(8)
+    assert untouched(one) == (lot, 1)
+    assert one.start_time == 2
+    assert untouched(one) is None
+    other._context = made.context_of(9)
+    assert untouched(other) is None
+    assert (other.context, other.end_time) == (made.context_of(9), 4)
+    assert dict.fromkeys(TOKEN_ATTRIBUTES, 1.5) == dict(one.attributes or {})
+
+
+def test_whoever_wants_more_of_an_encoded_request_than_its_bytes_gets_the_message() -> None:
+    spans = finished()
+    request = encode(spans)
+
+    message = standard(list(map(copy.copy, spans)))
+    assert request.SerializeToString() == request.SerializePartialToString()
+    assert request.resource_spans == message.resource_spans
+    assert request.ByteSize() == len(request.SerializePartialToString())
+    assert not hasattr(request, "nothing of that name")
 
 
 def pipeline(*exporters: SpanExporter, processors: Sequence[SpanProcessor] = ()) -> None:
@@ -495,7 +520,7 @@ def test_an_exporter_that_encodes_in_another_way_is_left_as_it_is() -> None:
     class Ours(Other):
         pass
 
-    assert quick(Ours)().export([]) is SpanExportResult.FAILURE
+    assert put_in(encode_spans=encode)(Ours)().export([]) is SpanExportResult.FAILURE
     assert "export" not in vars(Ours)
 
 

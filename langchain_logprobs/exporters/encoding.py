@@ -6,12 +6,12 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as standard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -19,114 +19,215 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from langchain_logprobs.exporters import wire
 from langchain_logprobs.telemetry import names
-from langchain_logprobs.telemetry.direct import Direct, untouched
-from langchain_logprobs.telemetry.tokens import TOKEN_ATTRIBUTES, TokenSpan
+from langchain_logprobs.telemetry.direct import Direct, Lot, untouched
+from langchain_logprobs.telemetry.tokens import TOKEN_ATTRIBUTES
 
 Spans = Sequence[ReadableSpan]
 
-_Constants = dict[object, bytes]
+_Frames = dict[tuple[object, ...], wire.Frame]
+"""By what spans have in common of which the frame is the same; they keep that alive meanwhile."""
 _NOT_HERE = (wire.NotPlainError, ValueError, OverflowError, AttributeError, struct.error)
 """What tells that a span is none of those that are written here; surrogates are a `ValueError`."""
 
+_MOST_FIELDS = 2**29
+# Numbers of fields, as in opentelemetry/proto/trace/v1/trace.proto.
+_RESOURCE_SPANS, _SCOPE_SPANS, _SPANS = 1, 2, 2
+"""Of a request, of its resources, of their scopes."""
+_BEFORE_ID, _BEFORE_TIMES, _AFTER_ATTRIBUTES = range(2), range(3, 7), range(10, _MOST_FIELDS)
+"""Of a span."""
 
-def encode_spans(spans: Spans) -> ExportTraceServiceRequest:
-    """The request that `opentelemetry.exporter.otlp.proto.common` makes of the spans.
+
+class Encoded:
+    """An encoded request in the place of the message: that is made if somebody asks for more."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def SerializePartialToString(self) -> bytes:  # noqa: N802 - as protobuf calls it
+        """The request in bytes."""
+        return self._data
+
+    SerializeToString = SerializePartialToString
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(ExportTraceServiceRequest.FromString(self.__dict__["_data"]), name)
+
+
+def encode(spans: Spans) -> Encoded | ExportTraceServiceRequest:
+    """The bytes of the request that `opentelemetry.exporter.otlp.proto.common` makes of the spans.
 
     Those of this package are written here, all others by OpenTelemetry's encoder; all of them by
     that one, if the two do not agree about an example.
     """
-    return _encoded(spans) if _agrees() else standard(spans)
+    return Encoded(_encoded(spans)) if _agrees() else standard(spans)
 
 
-def _encoded(spans: Spans) -> ExportTraceServiceRequest:
-    request = ExportTraceServiceRequest()
-    for resource, scopes in _grouped(spans).items():
-        message = request.resource_spans.add()
-        for scope, group in scopes.items():
-            if scope is None or scope.name != names.SCOPE:
-                _add(message, standard([item.span for item in group]))
-            else:
-                envelope = standard([_bare(group[0].span, resource, scope)])
-                del envelope.resource_spans[0].scope_spans[0].spans[:]
-                _add(message, envelope)
-                message.scope_spans[-1].MergeFromString(b"".join(_written(group)))
-    return request
+def encode_spans(spans: Spans) -> ExportTraceServiceRequest:
+    """The same as a message."""
+    return ExportTraceServiceRequest.FromString(_encoded(spans)) if _agrees() else standard(spans)
 
 
-def _add(message: ResourceSpans, request: ExportTraceServiceRequest) -> None:
-    """Adds the only scope of a request to what the same resource has sent."""
-    part = request.resource_spans[0]
-    if message.scope_spans:
-        message.scope_spans.extend(part.scope_spans)
-    else:
-        message.MergeFrom(part)
+class _Run(NamedTuple):
+    """Spans one after another.
+
+    Attributes:
+        spans: They.
+        lot: What they will be made from, if nobody has looked at them so far.
+        places: Their places in that.
+    """
+
+    spans: Spans
+    lot: Lot | None
+    places: Sequence[int]
+
+    @property
+    def example(self) -> ReadableSpan:
+        """A span that has in common with them what those of a lot have."""
+        return self.spans[0] if self.lot is None else self.lot.of.example
 
 
-class _Item(NamedTuple):
-    """A span, and what it will be made from, if nobody has looked at it so far."""
-
-    span: ReadableSpan
-    made: tuple[Direct, TokenSpan] | None
+_Scopes = dict[InstrumentationScope | None, list[_Run]]
 
 
-_Groups = dict[Resource, dict[InstrumentationScope | None, list[_Item]]]
+def _encoded(spans: Spans) -> bytes:
+    groups = _grouped(list(_runs(spans)))
+    return b"".join([part for group in groups for part in _resource_spans(*group)])
 
 
-def _grouped(spans: Spans) -> _Groups:
-    """The spans by resource and scope, in the order in which these appear."""
-    groups: _Groups = {}
-    known: dict[tuple[int, int], list[_Item]] = {}  # hashing a resource writes it as JSON
-    for span in spans:
-        made = untouched(span)
-        source = span if made is None else made[0].example
-        resource, scope = source.resource, source.instrumentation_scope
-        group = known.get((id(resource), id(scope)))
-        if group is None:
-            group = groups.setdefault(resource, {}).setdefault(scope or None, [])
-            known[id(resource), id(scope)] = group
-        group.append(_Item(span, made))
-    return groups
-
-
-def _written(items: Iterable[_Item]) -> Iterator[bytes]:
-    """Each of the spans as a field of `ScopeSpans`."""
-    constants: _Constants = {}
-    for are_made, run in groupby(items, key=lambda item: item.made is not None):
-        if are_made:
-            yield from _tokens(list(run), constants)
+def _runs(spans: Spans) -> Iterator[_Run]:
+    """The spans in runs of the same lot; those that are of none, each on its own."""
+    made = list(map(untouched, spans))
+    end = 0
+    for lot, run in groupby([of and of[0] for of in made]):
+        start, end = end, end + len(list(run))
+        if lot is None:
+            yield from (_Run([span], None, ()) for span in spans[start:end])
         else:
-            for span, _ in run:
-                yield _plain_or_standard(span, constants)
+            yield _Run(spans[start:end], lot, [of[1] for of in made[start:end] if of is not None])
 
 
-def _tokens(items: list[_Item], constants: _Constants) -> Iterable[bytes]:
-    """Token spans, straight from the tokens."""
-    made = [of for of in (item.made for item in items) if of is not None]
-    try:
-        attributes = wire.attributes_of_each(TOKEN_ATTRIBUTES, [of.read(row) for of, row in made])
-    except _NOT_HERE:
-        return [_plain_or_standard(span, constants) for span, _ in items]
-    return [
-        wire.span(
-            constants.get(id(of)) or _constant(constants, id(of), of.example),
-            span.context.span_id,
-            row.start_ns,
-            row.end_ns,
-            written,
+def _grouped(runs: Sequence[_Run]) -> Iterable[tuple[Resource, _Scopes]]:
+    """The spans by resource and scope, in the order in which these appear."""
+    resources = {id(run.example.resource): run.example.resource for run in runs}
+    if len(resources) > 1:  # hashing one writes it as JSON
+        known: dict[Resource, Resource] = {}
+        resources = {key: known.setdefault(of, of) for key, of in resources.items()}
+    groups: dict[int, tuple[Resource, _Scopes]] = {}
+    for run in runs:
+        resource, scope = resources[id(run.example.resource)], run.example.instrumentation_scope
+        _, scopes = groups.setdefault(id(resource), (resource, {}))
+        scopes.setdefault(scope or None, []).append(run)
+    return groups.values()
+
+
+def _resource_spans(resource: Resource, scopes: _Scopes) -> list[bytes]:
+    """The spans of one resource: a field of the request, in parts."""
+    around = [_envelope(runs[0].example, resource, scope) for scope, runs in scopes.items()]
+    parts: list[bytes] = []
+    for of, (scope, runs) in zip(around, scopes.items(), strict=True):
+        is_ours = scope is not None and scope.name == names.SCOPE
+        written = _written(runs) if is_ours else _standard([run.spans[0] for run in runs])
+        parts += _field(_SCOPE_SPANS, [of.scope, *written, of.scope_end])
+    return _field(_RESOURCE_SPANS, [around[0].resource, *parts, around[0].resource_end])
+
+
+class _Envelope(NamedTuple):
+    """What stands around spans, encoded.
+
+    Attributes:
+        of: The resource and the scope it is of: while they are held here, no others have their ids.
+        resource: What stands before the scopes of the resource.
+        resource_end: What stands behind them.
+        scope: What stands before the spans of the scope.
+        scope_end: What stands behind them.
+    """
+
+    of: tuple[Resource, InstrumentationScope | None]
+    resource: bytes
+    resource_end: bytes
+    scope: bytes
+    scope_end: bytes
+
+
+_ENVELOPES: dict[tuple[int, int], _Envelope] = {}
+_MOST_ENVELOPES = 64
+
+
+def _envelope(
+    example: ReadableSpan, resource: Resource, scope: InstrumentationScope | None
+) -> _Envelope:
+    """What stands around the spans of a resource and a scope, of which there are few a process."""
+    key = id(resource), id(scope)
+    known = _ENVELOPES.get(key)
+    if known is None:
+        message = standard([_bare(example, resource, scope)]).resource_spans[0]
+        parts = (
+            _fields(of, numbers)
+            for of, number in ((message, _SCOPE_SPANS), (message.scope_spans[0], _SPANS))
+            for numbers in (range(number), range(number + 1, _MOST_FIELDS))
         )
-        for (span, _), (of, row), written in zip(items, made, attributes, strict=True)
-    ]
+        known = _Envelope((resource, scope), *parts)
+        if len(_ENVELOPES) >= _MOST_ENVELOPES:
+            _ENVELOPES.clear()
+        _ENVELOPES[key] = known
+    return known
 
 
-def _plain_or_standard(span: ReadableSpan, constants: _Constants) -> bytes:
+def _field(number: int, parts: Sequence[bytes]) -> list[bytes]:
+    """A field that is a message."""
+    return [wire.varint(number << 3 | 2), wire.varint(sum(map(len, parts))), *parts]
+
+
+def _fields(message: Message, numbers: range) -> bytes:
+    """The fields of a message that have these numbers."""
+    kept = type(message)()
+    kept.CopyFrom(message)
+    for of in message.DESCRIPTOR.fields:
+        if of.number not in numbers:
+            kept.ClearField(of.name)
+    return kept.SerializePartialToString()
+
+
+def _standard(spans: Spans) -> Iterator[bytes]:
+    """Spans of one scope, each as a field of `ScopeSpans`."""
+    for message in standard(spans).resource_spans[0].scope_spans[0].spans:
+        yield wire.framed(message.SerializePartialToString())
+
+
+def _written(runs: Iterable[_Run]) -> Iterator[bytes]:
+    """The same, of this package's own spans."""
+    frames: _Frames = {}
+    for spans, lot, places in runs:
+        if lot is None:
+            yield _plain_or_standard(spans[0], frames)
+        else:
+            yield from _tokens(spans, lot, places, frames)
+
+
+_LOT_FRAMES: WeakKeyDictionary[Direct, wire.Frame] = WeakKeyDictionary()
+
+
+def _tokens(spans: Spans, lot: Lot, places: Sequence[int], frames: _Frames) -> Iterable[bytes]:
+    """Token spans, straight from the tokens."""
+    frame = _LOT_FRAMES.get(lot.of)
+    if frame is None:
+        frame = _LOT_FRAMES[lot.of] = _frame(frames, lot.of.example)
+    own, ids = lot.spans.at(places), [lot.ids[at] for at in places]
+    attributes = zip(TOKEN_ATTRIBUTES, own.columns, strict=True)
     try:
-        return _plain(span, constants)
+        return wire.spans(frame, ids, own.starts, own.ends, attributes)
     except _NOT_HERE:
-        message = standard([span]).resource_spans[0].scope_spans[0].spans[0]
-        return wire.framed(message.SerializePartialToString())
+        return [_plain_or_standard(span, frames) for span in spans]
 
 
-def _plain(span: ReadableSpan, constants: _Constants) -> bytes:
+def _plain_or_standard(span: ReadableSpan, frames: _Frames) -> bytes:
+    try:
+        return _plain(span, frames)
+    except _NOT_HERE:
+        return next(_standard([span]))
+
+
+def _plain(span: ReadableSpan, frames: _Frames) -> bytes:
     """A span that has attributes, and nothing else of its own.
 
     Raises:
@@ -135,29 +236,23 @@ def _plain(span: ReadableSpan, constants: _Constants) -> bytes:
     known = dict(span.attributes or {})
     if span.events or span.links or span.dropped_attributes or None in known.values():
         raise wire.NotPlainError(span)
-    key, context = _shared(span), span.context
-    constant = constants.get(key) or _constant(constants, key, span)
-    attributes = wire.attributes(known, known.values())
-    return wire.span(
-        constant, context.span_id, span.start_time or 0, span.end_time or 0, attributes
-    )
+    frame, times = _frame(frames, span), ([span.start_time or 0], [span.end_time or 0])
+    attributes = [(name, (value,)) for name, value in known.items()]
+    (written,) = wire.spans(frame, [span.context.span_id], *times, attributes)
+    return written
 
 
-def _shared(span: ReadableSpan) -> tuple[object, ...]:
-    """What spans have in common of which `_constant` is the same; they keep it alive meanwhile."""
+def _frame(frames: _Frames, span: ReadableSpan) -> wire.Frame:
+    """The fields of a span that do not differ from one to the next."""
     context = span.context
     state, parent, status = id(context.trace_state), id(span.parent), id(span.status)
-    return (context.trace_id, state, parent, span.name, span.kind, status)
-
-
-def _constant(constants: _Constants, key: object, span: ReadableSpan) -> bytes:
-    """The fields of a span that do not differ from one to the next."""
-    bare = _bare(span, Resource.get_empty(), None)
-    message = standard([bare]).resource_spans[0].scope_spans[0].spans[0]
-    message.ClearField("span_id")
-    message.ClearField("start_time_unix_nano")
-    message.ClearField("end_time_unix_nano")
-    return constants.setdefault(key, message.SerializePartialToString())
+    key = (context.trace_id, state, parent, span.name, span.kind, status)
+    if key not in frames:
+        bare = _bare(span, Resource.get_empty(), None)
+        message = standard([bare]).resource_spans[0].scope_spans[0].spans[0]
+        parts = (_BEFORE_ID, _BEFORE_TIMES, _AFTER_ATTRIBUTES)
+        frames[key] = wire.Frame(*[_fields(message, part) for part in parts])
+    return frames[key]
 
 
 def _bare(
@@ -180,7 +275,7 @@ def _agrees() -> bool:
     """Whether OpenTelemetry's encoder and this one make the same of an example."""
     spans = [_example()]
     try:
-        return _encoded(spans) == standard(spans)
+        return ExportTraceServiceRequest.FromString(_encoded(spans)) == standard(spans)
     except (AttributeError, IndexError, TypeError, DecodeError):  # another SDK
         return False
 

@@ -9,8 +9,9 @@ import grpc
 from opentelemetry.exporter.otlp.proto.grpc import exporter, trace_exporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
+from langchain_logprobs.exporters.encoding import encode_spans
 from langchain_logprobs.exporters.patience import SAID_ONCE, Patience, Patient, tell
-from langchain_logprobs.exporters.swap import put_in, quick
+from langchain_logprobs.exporters.swap import put_in
 
 _PASSING = {
     grpc.StatusCode.CANCELLED,
@@ -45,8 +46,7 @@ class _ListeningStub(TraceServiceStub):
         return response
 
 
-@quick
-@put_in(TraceServiceStub=_ListeningStub)
+@put_in(encode_spans=encode_spans, TraceServiceStub=_ListeningStub)
 class _Quick(trace_exporter.OTLPSpanExporter):
     """With the encoder of this package."""
 

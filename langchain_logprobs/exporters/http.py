@@ -12,8 +12,10 @@ import requests
 from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from requests.adapters import BaseAdapter
 
+from langchain_logprobs.exporters.encoding import encode
 from langchain_logprobs.exporters.patience import SAID_ONCE, Patience, Patient, tell
-from langchain_logprobs.exporters.swap import quick
+from langchain_logprobs.exporters.session import Session
+from langchain_logprobs.exporters.swap import put_in
 
 _PASSING = {
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -29,7 +31,7 @@ _CREDENTIALS = (
 """Variables that name who makes the session, if nobody passes one."""
 
 
-@quick
+@put_in(encode_spans=encode)
 class _Quick(trace_exporter.OTLPSpanExporter):
     """With the encoder of this package."""
 
@@ -59,7 +61,7 @@ class OTLPSpanExporter(Patient, _Quick):
         given = inspect.signature(super().__init__).bind_partial(*args, **kwargs).arguments
         session = given.get("session")
         if session is None and not any(map(os.environ.get, _CREDENTIALS)):
-            session = kwargs["session"] = requests.Session()
+            session = kwargs["session"] = Session()
         if session is not None:
             _listen_to(session)
         super().__init__(*args, **kwargs)

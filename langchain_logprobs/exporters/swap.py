@@ -8,23 +8,15 @@ from typing import TypeVar
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from langchain_logprobs.exporters.encoding import encode_spans
-
 Exporter = TypeVar("Exporter", bound=type[SpanExporter])
 
 
-def quick(exporter: Exporter) -> Exporter:
-    """The exporter class, its inherited methods as they are, but with the encoder of this package.
-
-    All else about it (transport, headers, its own retries and metrics) stays OpenTelemetry's,
-    whatever its version has of it. Where its methods know no function of that name, nothing is
-    changed.
-    """
-    return put_in(encode_spans=encode_spans)(exporter)
-
-
 def put_in(**globals_: object) -> Callable[[Exporter], Exporter]:
-    """What gives a class its inherited methods, in which these names mean something else."""
+    """What gives a class its inherited methods, in which these names mean something else.
+
+    All that they do beside (transport, headers, retries, metrics) stays OpenTelemetry's, whatever
+    its version has of it. Methods that know none of the names are left as they are.
+    """
 
     def changed(exporter: Exporter) -> Exporter:
         inherited = {

@@ -1,17 +1,19 @@
 """Spans in protobuf's wire format, written by hand: what differs from span to span, and only that.
 
 What is constant (resource, scope, trace, parent, name, status) is encoded by the SDK, once for all
-the spans that share it. Ids, times and attributes follow it as plain fields: protobuf reads fields
-in any order, and takes a message that is cut in two for one.
+the spans that share it. What differs is written column by column, for many spans at once: most of
+it is as long in every span (ids, times, numbers), so that one `struct.pack` makes all of a span.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain, groupby, repeat
+from operator import countOf
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 # A field is a tag, which is its number times 8 plus its wire type, and its value. The numbers are
 # those of opentelemetry/proto/trace/v1/trace.proto and opentelemetry/proto/common/v1/common.proto.
@@ -23,7 +25,7 @@ _SPAN_ATTRIBUTE = b"\x4a"
 _KEY_VALUE_KEY = b"\x0a"
 _KEY_VALUE_VALUE = b"\x12"
 _VALUE_STRING = b"\x0a"
-_VALUE_BOOL = (b"\x10\x00", b"\x10\x01")
+_VALUE_BOOL = b"\x10"
 _VALUE_INT = b"\x18"
 _VALUE_DOUBLE = b"\x21"
 _VALUE_ARRAY = b"\x2a"
@@ -35,7 +37,7 @@ _TWOS_COMPLEMENT = 2**64
 _SEVEN_BITS = 0x7F
 _MORE = 0x80
 _pack_double = struct.Struct("<d").pack
-_pack_ids_and_times = struct.Struct("<2s8s1sQ1sQ").pack
+_pack_array_double = struct.Struct(f"<{len(_ARRAY_DOUBLE)}sd").pack
 
 Writer = Callable[[Any], bytes]
 
@@ -44,62 +46,76 @@ class NotPlainError(Exception):
     """A value of a kind that is left to the SDK."""
 
 
-def span(constant: bytes, span_id: int, start_ns: int, end_ns: int, attributes: bytes) -> bytes:
-    """A span as a field of `ScopeSpans`.
+class Frame(NamedTuple):
+    """The fields of a span that are the same in others, encoded, in the order of their numbers.
+
+    Attributes:
+        head: Those before the span's id.
+        middle: Those between that and its times.
+        tail: Those after its attributes.
+    """
+
+    head: bytes
+    middle: bytes
+    tail: bytes
+
+
+class _Part(NamedTuple):
+    """What stands in the same place in many spans.
+
+    Attributes:
+        code: How `struct` packs it; empty if it is bytes already, of any length.
+        values: What it is in each of the spans.
+    """
+
+    code: str
+    values: Iterable[Any]
+
+
+def spans(
+    frame: Frame,
+    span_ids: Iterable[int],
+    starts: Sequence[int],
+    ends: Sequence[int],
+    attributes: Iterable[tuple[str, Sequence[Any]]],
+) -> list[bytes]:
+    """Spans that have the same attributes, each as a field of `ScopeSpans`.
 
     Args:
-        constant: The fields of the span that are encoded already.
-        span_id: Its own id.
-        start_ns: When it started.
-        end_ns: When it ended.
-        attributes: Its attributes, as `attributes` writes them.
+        frame: What they share.
+        span_ids: Their ids.
+        starts: When they started.
+        ends: When they ended.
+        attributes: The names of their attributes, and their values, a value a span; those that are
+            `None` are left out.
+
+    Raises:
+        NotPlainError: One of the values is nothing that is written here.
     """
-    varying = _pack_ids_and_times(
-        _SPAN_ID, span_id.to_bytes(8, "big"), _SPAN_START, start_ns, _SPAN_END, end_ns
+    if not all(starts) or not all(ends):  # which protobuf would leave out
+        raise NotPlainError(0)
+    return _messages(
+        [
+            _same(frame.head + _SPAN_ID),
+            _Part("8s", [of.to_bytes(8, "big") for of in span_ids]),
+            _same(frame.middle + _SPAN_START),
+            _Part("Q", starts),
+            _same(_SPAN_END),
+            _Part("Q", ends),
+            *chain.from_iterable(_parts(name, values) for name, values in attributes),
+            _same(frame.tail),
+        ]
     )
-    size = len(constant) + len(varying) + len(attributes)
-    return b"".join((_SCOPE_SPANS_SPAN, varint(size), constant, varying, attributes))
+
+
+def field(tag: bytes, *parts: bytes) -> bytes:
+    """A field that holds all of these."""
+    return b"".join((tag, varint(sum(map(len, parts))), *parts))
 
 
 def framed(message: bytes) -> bytes:
     """An encoded span as a field of `ScopeSpans`."""
-    return _SCOPE_SPANS_SPAN + varint(len(message)) + message
-
-
-def attributes(names: Iterable[str], values: Iterable[Any]) -> bytes:
-    """A span's attributes as fields of it; those whose value is `None` are left out.
-
-    Raises:
-        NotPlainError: One of them is nothing that is written here.
-    """
-    pairs = zip(names, values, strict=True)
-    return b"".join([_written(name, value) for name, value in pairs])
-
-
-def attributes_of_each(names: Iterable[str], rows: Iterable[Sequence[Any]]) -> list[bytes]:
-    """The attributes of many spans that have the same, a row of values each.
-
-    They are written name by name, because what is to do for one kind of value is then found out
-    once for all of them, and done in the interpreter's own loops: twice as fast as span by span.
-
-    Raises:
-        NotPlainError: One of them is nothing that is written here.
-    """
-    columns = zip(names, zip(*rows, strict=True), strict=True)
-    written = [_column(name, values) for name, values in columns]
-    return list(map(b"".join, zip(*written, strict=True)))
-
-
-def _column(name: str, values: Sequence[Any]) -> Iterable[bytes]:
-    """The attribute of one name of each of many spans."""
-    kind, *others = set(map(type, values))
-    if others:
-        return [_written(name, value) for value in values]
-    write = _writer(name, kind)
-    if kind not in _REPEATED:
-        return map(write, values)
-    known = {value: write(value) for value in set(values)}
-    return map(known.__getitem__, values)
+    return field(_SCOPE_SPANS_SPAN, message)
 
 
 @lru_cache(maxsize=4096)
@@ -113,6 +129,124 @@ def varint(number: int) -> bytes:
     return bytes(data)
 
 
+def _messages(parts: Sequence[_Part]) -> list[bytes]:
+    """Many spans, put together of their parts."""
+    fixed = _struct("".join(["<", *[part.code for part in parts]])).size
+    loose = [map(len, part.values) for part in parts if not part.code]
+    sizes = map(sum, zip(repeat(fixed), *loose, strict=False))
+    header = _Part("", map(_header, sizes)) if loose else _same(_header(fixed))
+    columns = chain.from_iterable(
+        [_packed(run)] if is_packed else [part.values for part in run]
+        for is_packed, run in groupby([header, *parts], _is_packed)
+    )
+    return list(map(b"".join, zip(*columns, strict=False)))
+
+
+def _is_packed(part: _Part) -> bool:
+    return bool(part.code)
+
+
+def _packed(parts: Iterable[_Part]) -> Iterator[bytes]:
+    """Parts that stand side by side, packed at once; without end if all are constant."""
+    codes, values = zip(*parts, strict=True)
+    return map(_struct("".join(["<", *codes])).pack, *values)
+
+
+def _same(data: bytes) -> _Part:
+    return _Part(f"{len(data)}s", repeat(data))
+
+
+@lru_cache(maxsize=4096)
+def _header(size: int) -> bytes:
+    return _SCOPE_SPANS_SPAN + varint(size)
+
+
+@lru_cache(maxsize=256)
+def _struct(code: str) -> struct.Struct:
+    return struct.Struct(code)
+
+
+def _parts(name: str, values: Sequence[Any]) -> Sequence[_Part]:
+    """The attribute of one name of each of many spans."""
+    kind, size = type(values[0]), len(values)
+    if kind in _UNLIKE_OTHERS and values.count(values[0]) == size:
+        return (_same(_written(name, values[0])),)
+    if countOf(map(type, values), kind) != size:
+        return (_Part("", [_written(name, value) for value in values]),)
+    return _PARTS.get(kind, _loose)(name, values)
+
+
+def _doubles(name: str, values: Sequence[float]) -> Sequence[_Part]:
+    return _same(_before(name, 9) + _VALUE_DOUBLE), _Part("d", values)
+
+
+def _scalars(name: str, values: Sequence[Any]) -> Sequence[_Part]:
+    """Values of one type that many spans have in common."""
+    first = values[0]
+    if values.count(first) == len(values):
+        return (_same(_written(name, first)),)
+    if type(first) is bool:
+        return _same(_before(name, 2) + _VALUE_BOOL), _Part("?", values)
+    size = _common_size(values) if type(first) is int else 0
+    if size:
+        return _same(_before(name, 1 + size) + _VALUE_INT), *_varints(values, size)
+    known = {value: _written(name, value) for value in set(values)}
+    return (_Part("", [known[value] for value in values]),)
+
+
+def _arrays(name: str, values: Sequence[tuple[Any, ...]]) -> Sequence[_Part]:
+    """Arrays: of a few doubles, as many in each span, or of texts that many have in common."""
+    if len(values) < len(values[0]):
+        return _loose(name, values)
+    sizes, kinds = set(map(len, values)), set(map(type, chain.from_iterable(values)))
+    if kinds == {float} and len(sizes) == 1:
+        doubles = [(_same(_ARRAY_DOUBLE), _Part("d", of)) for of in zip(*values, strict=True)]
+        size = len(doubles) * (len(_ARRAY_DOUBLE) + 8)
+        header = _VALUE_ARRAY + varint(size)
+        before = _same(_before(name, len(header) + size) + header)
+        return before, *chain.from_iterable(doubles)
+    if kinds == {str}:
+        known = {of: _text(of.encode()) for of in set(chain.from_iterable(values))}
+        arrays = [b"".join([known[text] for text in of]) for of in values]
+        return (_Part("", [_named(name, field(_VALUE_ARRAY, of)) for of in arrays]),)
+    return _loose(name, values)
+
+
+def _loose(name: str, values: Sequence[Any]) -> Sequence[_Part]:
+    kind: Any = type(values[0])
+    return (_Part("", list(map(_writer(name, kind), values))),)
+
+
+_PARTS: dict[type, Callable[[str, Sequence[Any]], Sequence[_Part]]] = {
+    float: _doubles,
+    tuple: _arrays,
+    **dict.fromkeys((str, int, bool, NoneType), _scalars),
+}
+"""How values are written that are all of this type; others, one by one."""
+_UNLIKE_OTHERS = {str, NoneType}
+"""Types of which no value is equal to one of another type."""
+
+
+def _common_size(values: Sequence[int]) -> int:
+    """How long the varint of every one of these is; 0 if they differ in that."""
+    low, high = min(values), max(values)
+    if low < 0 or high >= _LARGEST_INT:
+        return 0
+    size = len(varint(high))
+    return size if len(varint(low)) == size else 0
+
+
+def _varints(values: Sequence[int], size: int) -> Sequence[_Part]:
+    """Varints of so many bytes each."""
+    if size == 1:
+        return (_Part("B", values),)
+    if size == 2:  # noqa: PLR2004 - it stands for itself
+        return (_Part("H", [of + (of & -128) + 0x80 for of in values]),)
+    low, high = [of & 0x3FFF for of in values], [of >> 14 for of in values]
+    more = [of + (of & -128) + 0x8080 for of in low]
+    return _Part("H", more), _Part(f"{size - 2}s", map(varint, high))
+
+
 def _written(name: str, value: object) -> bytes:
     kind: Any = type(value)
     return _writer(name, kind)(value)
@@ -123,54 +257,39 @@ def _writer(name: str, kind: Any) -> Writer:
     """What writes an attribute of this name whose value is of this very type."""
     if kind is NoneType:
         return lambda _: b""
-    if kind is float:
-        before = _before(name, 9) + _VALUE_DOUBLE
-        return lambda value: before + _pack_double(value)
-    if kind is bool:
-        return tuple(_before(name, 2) + value for value in _VALUE_BOOL).__getitem__
-    if kind is int:
-        return partial(_named_int, [_before(name, 1 + size) + _VALUE_INT for size in range(11)])
     if kind not in _PAYLOADS:
         raise NotPlainError(kind)
     payload = _PAYLOADS[kind]
-
-    def write(value: Any) -> bytes:
-        data = payload(value)
-        return _before(name, len(data)) + data
-
-    return write
+    return lambda value: _named(name, payload(value))
 
 
-def _named_int(before: Sequence[bytes], value: int) -> bytes:
-    data = _plain_int(value)
-    return before[len(data)] + data
+def _named(name: str, value: bytes) -> bytes:
+    """An attribute whose value is encoded."""
+    return _before(name, len(value)) + value
 
 
 @lru_cache(maxsize=4096)
 def _before(name: str, size: int) -> bytes:
     """All of an attribute that stands before a value of so many bytes."""
     key = name.encode()
-    pair = b"".join(
-        (_KEY_VALUE_KEY, varint(len(key)), key, _KEY_VALUE_VALUE, varint(size)),
-    )
+    if not key:  # which protobuf would leave out
+        raise NotPlainError(name)
+    pair = b"".join((_KEY_VALUE_KEY, varint(len(key)), key, _KEY_VALUE_VALUE, varint(size)))
     return _SPAN_ATTRIBUTE + varint(len(pair) + size) + pair
 
 
 def _string(value: str) -> bytes:
-    data = value.encode()
-    return b"".join((_VALUE_STRING, varint(len(data)), data))
+    return field(_VALUE_STRING, value.encode())
+
+
+def _bool(value: bool) -> bytes:  # noqa: FBT001 - it is what is written
+    return _VALUE_BOOL + (b"\x01" if value else b"\x00")
 
 
 def _int(value: int) -> bytes:
-    return _VALUE_INT + _plain_int(value)
-
-
-def _plain_int(value: int) -> bytes:
-    if 0 <= value < _LARGEST_INT:
-        return varint(value)
-    if value < -_LARGEST_INT or value > 0:
+    if not -_LARGEST_INT <= value < _LARGEST_INT:
         raise NotPlainError(value)
-    return varint(value + _TWOS_COMPLEMENT)
+    return _VALUE_INT + varint(value % _TWOS_COMPLEMENT)
 
 
 def _double(value: float) -> bytes:
@@ -180,22 +299,32 @@ def _double(value: float) -> bytes:
 def _array(values: tuple[Any, ...]) -> bytes:
     kinds = set(map(type, values))
     if kinds == {float}:
-        data = b"".join([_ARRAY_DOUBLE + _pack_double(value) for value in values])
-    elif kinds <= _PAYLOADS.keys():
-        elements = [_PAYLOADS[type(value)](value) for value in values]
-        data = b"".join([_ARRAY_VALUE + varint(len(of)) + of for of in elements])
-    else:
+        return field(_VALUE_ARRAY, *map(_pack_array_double, repeat(_ARRAY_DOUBLE), values))
+    if not kinds <= _PAYLOADS.keys():
         raise NotPlainError(kinds)
-    return _VALUE_ARRAY + varint(len(data)) + data
+    return field(_VALUE_ARRAY, *map(_element, values))
+
+
+def _element(value: Any) -> bytes:
+    return field(_ARRAY_VALUE, _PAYLOADS[type(value)](value))
+
+
+def _text(data: bytes) -> bytes:
+    """A text as an element."""
+    return _before_text(len(data)) + data
+
+
+@lru_cache(maxsize=256)
+def _before_text(size: int) -> bytes:
+    value = _VALUE_STRING + varint(size)
+    return _ARRAY_VALUE + varint(len(value) + size) + value
 
 
 _PAYLOADS: dict[type, Writer] = {
     str: _string,
     int: _int,
-    bool: _VALUE_BOOL.__getitem__,
+    bool: _bool,
     float: _double,
     tuple: _array,
 }
 """What writes a value without its name, by its very type: a subclass may mean something else."""
-_REPEATED = {str, int, bool, NoneType}
-"""Kinds of which many spans have the same value."""

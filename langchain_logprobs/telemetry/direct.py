@@ -8,7 +8,7 @@ example: the first token span of a call, started and ended the usual way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext
 
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import processors
-from langchain_logprobs.telemetry.tokens import TokenSpan, TokenValues, named
+from langchain_logprobs.telemetry.tokens import TokenSpans
 
 _MOST_ATTRIBUTES = 24
 """More than a token span ever has."""
@@ -33,48 +33,73 @@ _PASSIVE = {
 }
 """What does nothing to a token span before its end."""
 
-Read = Callable[[TokenSpan], TokenValues]
-
 
 class Deferred(ReadableSpan):
-    """A finished span whose data are still the token's.
+    """A finished span whose data are still those of a token among others.
 
-    Of what a `ReadableSpan` holds it has its context only, which is what span processors ask for.
-    With the first look at anything else it turns into an ordinary `ReadableSpan`.
+    With the first look at anything but its context it turns into an ordinary `ReadableSpan`.
     """
 
-    def __init__(self, context: SpanContext, of: Direct, row: TokenSpan) -> None:
-        self._context = context
-        self._of = of
-        self._row = row
+    def __init__(self, lot: Lot, at: int) -> None:
+        self._lot = lot
+        self._at = at
 
     def __getattr__(self, name: str) -> Any:
         held = self.__dict__
-        of, row = held.get("_of"), held.get("_row")
-        if of is not None and row is not None:  # no other thread was faster
-            for key, value in vars(of.span(self._context, row)).items():
+        lot, at = held.get("_lot"), held.get("_at")
+        if lot is not None and at is not None:  # no other thread was faster
+            context = held.setdefault("_context", lot.context(at))
+            if name == "_context":
+                return context
+            for key, value in vars(lot.span(context, at)).items():
                 held.setdefault(key, value)
-            held.pop("_of", None)
-            held.pop("_row", None)
+            held.pop("_lot", None)
+            held.pop("_at", None)
             self.__class__ = ReadableSpan  # type: ignore[assignment]
         return object.__getattribute__(self, name)
 
 
-_HELD_AT_FIRST = 3
+_HELD_AT_FIRST = 2
 
 
-def untouched(span: object) -> tuple[Direct, TokenSpan] | None:
-    """What a finished span is made from, if nobody has looked at it or changed it so far."""
+def untouched(span: object) -> tuple[Lot, int] | None:
+    """What a finished span will be made from, if nobody has changed or looked at its data."""
     if type(span) is not Deferred:
         return None
     held = span.__dict__
-    of, row = held.get("_of"), held.get("_row")
-    if of is None or row is None or len(held) != _HELD_AT_FIRST:
+    lot, at = held.get("_lot"), held.get("_at")
+    if lot is None or at is None:
         return None
-    return of, row
+    is_whole = len(held) == _HELD_AT_FIRST or (
+        len(held) == _HELD_AT_FIRST + 1 and held.get("_context") == lot.context(at)
+    )
+    return (lot, at) if is_whole else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Lot:
+    """Token spans that are finished together.
+
+    Attributes:
+        of: Makes them.
+        spans: Their values.
+        ids: Their ids.
+    """
+
+    of: Direct
+    spans: TokenSpans
+    ids: Sequence[int]
+
+    def context(self, at: int) -> SpanContext:
+        """The context of the one in this place."""
+        return self.of.context_of(self.ids[at])
+
+    def span(self, context: SpanContext, at: int) -> ReadableSpan:
+        """The one in this place."""
+        return self.of.span(context, self.spans, at)
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Direct:
     """Makes finished spans that differ from an example in id, times and attributes only."""
 
@@ -82,12 +107,16 @@ class Direct:
     context: SpanContext
     information: Any
     new_id: Callable[[], int]
-    hand_over: Callable[[ReadableSpan], None]
-    read: Read
+    processor: SpanProcessor
 
-    def emit(self, row: TokenSpan) -> None:
-        """Hands a finished span to the provider's span processors."""
-        self.hand_over(Deferred(self.context_of(self.new_id()), self, row))
+    def emit(self, spans: TokenSpans) -> None:
+        """Hands finished spans to the provider's span processors."""
+        lot = Lot(self, spans, [self.new_id() for _ in range(len(spans))])
+        takers = takers_of(self.processor)
+        for at in range(len(spans)):
+            span = Deferred(lot, at)
+            for take in takers:
+                take(span)
 
     def context_of(self, span_id: int) -> SpanContext:
         """The example's context, with another span's id."""
@@ -102,7 +131,7 @@ class Direct:
             trace_state=of.trace_state,
         )
 
-    def span(self, context: SpanContext, row: TokenSpan) -> ReadableSpan:
+    def span(self, context: SpanContext, spans: TokenSpans, at: int) -> ReadableSpan:
         """A span like the example, with these."""
         example = self.example
         return ReadableSpan(
@@ -110,24 +139,23 @@ class Direct:
             context=context,
             parent=example.parent,
             resource=example.resource,
-            attributes=named(self.read(row)),
+            attributes=spans.attributes(at),
             kind=example.kind,
             instrumentation_info=self.information,
             status=example.status,
-            start_time=row.start_ns,
-            end_time=row.end_ns,
+            start_time=spans.starts[at],
+            end_time=spans.ends[at],
             instrumentation_scope=example.instrumentation_scope,
         )
 
 
-def like(example: trace.Span, tracer: trace.Tracer, row: TokenSpan, read: Read) -> Direct | None:
+def like(example: trace.Span, tracer: trace.Tracer, spans: TokenSpans) -> Direct | None:
     """A maker of spans like an ended example; `None` if somebody could tell them from real ones.
 
     Args:
         example: A span of this tracer, with the very parent the others are to have.
         tracer: Who started it.
-        row: What the example was started with.
-        read: How its attributes come of that.
+        spans: What it was started with, and others perhaps: the first of these.
     """
     if not isinstance(example, ReadableSpan) or not isinstance(tracer, Tracer):
         return None
@@ -138,10 +166,9 @@ def like(example: trace.Span, tracer: trace.Tracer, row: TokenSpan, read: Read) 
         example.context,
         getattr(example, "_instrumentation_info", None),
         tracer.id_generator.generate_span_id,
-        tracer.span_processor.on_end,
-        read,
+        tracer.span_processor,
     )
-    return direct if _is_like(direct, tracer, row) else None
+    return direct if _is_like(direct, tracer, spans) else None
 
 
 def _is_plain(example: ReadableSpan, tracer: Tracer) -> bool:
@@ -153,6 +180,7 @@ def _is_plain(example: ReadableSpan, tracer: Tracer) -> bool:
         type(tracer) is Tracer
         and type(example).__module__ == Tracer.__module__
         and example.context.is_valid
+        and example.context.trace_flags.sampled
         and not example.events
         and not example.links
         and (most is None or most >= _MOST_ATTRIBUTES)
@@ -179,22 +207,44 @@ def _is_passive(processor: object) -> bool:
     )
 
 
+_HANDS_ON = ("_span_processors", "on_end")
+"""What `on_end` has to do with where the SDK lets several processors stand behind one."""
+_QUEUES = ("context", "trace_flags", "sampled", "_batch_processor", "emit")
+"""What it has to do with where the SDK puts a sampled span into a queue."""
+
+
+def takers_of(processor: Any) -> list[Callable[[ReadableSpan], object]]:
+    """Whom a span processor hands our finished spans, which are sampled, without the ways there."""
+    if type(processor) is LinkingProcessor:  # it looks for others' spans
+        return []
+    names = _named_in(processor.on_end)
+    if names == _HANDS_ON:
+        return [take for one in processors(processor) for take in takers_of(one)]
+    return [processor._batch_processor.emit if names == _QUEUES else processor.on_end]  # noqa: SLF001 - as its own `on_end` does
+
+
+def _named_in(method: object) -> tuple[str, ...]:
+    """The attributes that a method's code has to do with; none, if it is no plain method."""
+    code = getattr(getattr(method, "__func__", None), "__code__", None)
+    return getattr(code, "co_names", ())
+
+
 _TRIED: WeakKeyDictionary[SpanProcessor, bool] = WeakKeyDictionary()
 
 
-def _is_like(direct: Direct, tracer: Tracer, row: TokenSpan) -> bool:
+def _is_like(direct: Direct, tracer: Tracer, spans: TokenSpans) -> bool:
     """Whether what is made of the example's own values is the example: tried once a provider."""
     known = _TRIED.get(tracer.span_processor)
     if known is None:
-        known = _TRIED.setdefault(tracer.span_processor, _tries_alike(direct, row))
+        known = _TRIED.setdefault(tracer.span_processor, _tries_alike(direct, spans))
     return known
 
 
-def _tries_alike(direct: Direct, row: TokenSpan) -> bool:
+def _tries_alike(direct: Direct, spans: TokenSpans) -> bool:
     example = direct.example
     try:
         context = direct.context_of(example.context.span_id)
-        made = Deferred(context, direct, row)
+        made = Deferred(Lot(direct, spans, [example.context.span_id]), 0)
         return (
             made.to_json() == example.to_json()
             and type(made) is ReadableSpan

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -14,17 +12,16 @@ from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
-from langchain_logprobs.telemetry.pace import Pace, pace_of
+from langchain_logprobs.telemetry.pace import pace_of
 from langchain_logprobs.telemetry.spans import Options
 from langchain_logprobs.telemetry.tokens import (
-    TokenSpan,
+    TokenSpans,
     token_attributes,
     token_name,
     token_spans,
-    token_values,
 )
 
-Emit = Callable[[TokenSpan], None]
+Emit = Callable[[TokenSpans], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,46 +48,39 @@ class Emission:
 
     def slices(self) -> Iterator[int]:
         """Emits the spans, a slice at a time; gives the number of each, or 0 for no room."""
-        spans = iter(token_spans(self.report, self.options))
         pace = pace_of(self.provider)
-        emit: Emit = self._start_and_end
-        for first in islice(spans, 1):
-            yield from self._waits(pace)
-            emit = self._emit_example(first)
-            yield self._counted(pace, 1)
-        while batch := list(islice(spans, pace.slice)):
-            yield from self._waits(pace)
-            for span in batch:
-                emit(span)
-            yield self._counted(pace, len(batch))
+        emit: Emit | None = None
+        for spans in token_spans(self.report, self.options, pace.slice):
+            while not pace.has_room():
+                yield 0
+            if emit is None:
+                emit = self._emit_first(spans)
+            else:
+                emit(spans)
+            self.metrics.count_token_spans("emitted", len(spans))
+            pace.count(len(spans))
+            yield len(spans)
         self.kept.release()
 
-    def _waits(self, pace: Pace) -> Iterator[int]:
-        while not pace.has_room():
-            yield 0
+    def _emit_first(self, spans: TokenSpans) -> Emit:
+        """Emits the first of the spans the usual way, and the rest; how to emit those to come."""
+        example = self._started(spans, 0)
+        example.end(spans.ends[0])
+        # Those made directly have one name.
+        made = None if self.options.openinference else direct.like(example, self.tracer, spans)
+        emit = self._emit_started if made is None else made.emit
+        if len(spans) > 1:
+            emit(spans.at(range(1, len(spans))))
+        return emit
 
-    def _counted(self, pace: Pace, count: int) -> int:
-        self.metrics.count_token_spans("emitted", count)
-        pace.count(count)
-        return count
+    def _emit_started(self, spans: TokenSpans) -> None:
+        for at in range(len(spans)):
+            self._started(spans, at).end(spans.ends[at])
 
-    def _emit_example(self, span: TokenSpan) -> Emit:
-        """Emits the first span the usual way; how to emit those that are like it."""
-        example = self._started(span)
-        example.end(span.end_ns)
-        if self.options.openinference:  # those made directly have one name
-            return self._start_and_end
-        read = partial(token_values, low_token=self.report.low_token, options=self.options)
-        made = direct.like(example, self.tracer, span, read)
-        return self._start_and_end if made is None else made.emit
-
-    def _start_and_end(self, span: TokenSpan) -> None:
-        self._started(span).end(span.end_ns)
-
-    def _started(self, span: TokenSpan) -> trace.Span:
+    def _started(self, spans: TokenSpans, at: int) -> trace.Span:
         return self.tracer.start_span(
-            token_name(span, self.options),
+            token_name(spans, at, self.options),
             context=trace.set_span_in_context(trace.NonRecordingSpan(self.parent), Context()),
-            attributes=token_attributes(span, self.report.low_token, self.options),
-            start_time=span.start_ns,
+            attributes=token_attributes(spans, at, self.options),
+            start_time=spans.starts[at],
         )

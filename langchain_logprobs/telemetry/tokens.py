@@ -1,16 +1,22 @@
-"""A report's tokens to token spans: pure functions, as those for calls and trees in `spans`."""
+"""A report's tokens to token spans: pure functions, as those for calls and trees in `spans`.
+
+A call has thousands of them, so they are held column by column, and what is alike in all of them is
+done by the interpreter's own loops (`map`, `zip`).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from heapq import nsmallest
-from itertools import chain, compress, count, islice, repeat
-from typing import NamedTuple, TypeVar
+from itertools import accumulate, chain, compress
+from operator import attrgetter
+from typing import Any, TypeVar
 
-from langchain_logprobs.core.confidence import TokenMeasures
-from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
+from langchain_logprobs.core.confidence import Columns
+from langchain_logprobs.core.measures import as_columns
+from langchain_logprobs.core.model import Completion, TokenLogprob, listed_of
 from langchain_logprobs.core.processors import likelihood
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.core.text import align, pieces
@@ -25,36 +31,8 @@ from langchain_logprobs.telemetry.spans import (
 )
 
 T = TypeVar("T")
-
-
-class TokenSpan(NamedTuple):
-    """A token span to be.
-
-    Attributes:
-        token: The token.
-        at: Its place among the tokens of its completion.
-        completion: The completion's place among those of the call.
-        start_ns: When the token before it arrived; when the call started, for the first.
-        end_ns: When it arrived itself. Not streamed: both are the end of the call.
-        measures: Its measures.
-        text: What to show of it, where content may be sent.
-        place: The bytes of the answer it wrote, from and to, where that is known.
-        field: The path of the JSON value it wrote, if it wrote one whose name may be told.
-    """
-
-    token: TokenLogprob
-    measures: TokenMeasures
-    at: int
-    completion: int
-    start_ns: int
-    end_ns: int
-    text: str | None
-    place: tuple[int, int] | None
-    field: str | None = None
-
-
-_TOKEN_SPAN = partial(tuple.__new__, TokenSpan)
-"""`TokenSpan._make`, in half the time."""
+Column = Sequence[Value | None]
+"""The values of one attribute; `None` for spans that do not have it."""
 
 TOKEN_ATTRIBUTES = (
     names.TOKEN_INDEX,
@@ -77,8 +55,44 @@ TOKEN_ATTRIBUTES = (
     names.TOKEN_CANDIDATE_LOGPROBS,
 )
 """What a token span can tell."""
-TokenValues = tuple[Value | None, ...]
-"""The values of `TOKEN_ATTRIBUTES`; `None` for those that a span does not have."""
+_PROBABILITY = TOKEN_ATTRIBUTES.index(names.TOKEN_PROBABILITY)
+_TEXT = TOKEN_ATTRIBUTES.index(names.TOKEN_TEXT)
+
+_LOGPROB, _CHANNEL, _AT_NS = map(attrgetter, ("logprob", "channel", "at_ns"))
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpans:
+    """Token spans to be, side by side.
+
+    Attributes:
+        columns: What they have of each of the `TOKEN_ATTRIBUTES`.
+        starts: When the token before each arrived; when the call started, for the first.
+        ends: When each arrived itself. Not streamed: both are the end of the call.
+    """
+
+    columns: tuple[Column, ...]
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def attributes(self, at: int) -> Attributes:
+        """The attributes of one of them: those that it has."""
+        pairs = zip(TOKEN_ATTRIBUTES, self.columns, strict=True)
+        return {name: value for name, column in pairs if (value := column[at]) is not None}
+
+    def at(self, places: Sequence[int]) -> TokenSpans:
+        """Those in these places."""
+        first, size = places[0], len(places)
+        if list(places) != list(range(first, first + size)):
+            return self._each(lambda column: [column[at] for at in places])
+        cut = slice(first, first + size)
+        return self if size == len(self) else self._each(lambda column: column[cut])
+
+    def _each(self, of: Callable[[Sequence[Any]], Sequence[Any]]) -> TokenSpans:
+        return TokenSpans(tuple(map(of, self.columns)), of(self.starts), of(self.ends))
 
 
 def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
@@ -92,17 +106,113 @@ def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     return wanted, len(tokens) - wanted
 
 
-def token_spans(report: CallReport, options: Options) -> Iterable[TokenSpan]:
-    """The token spans of a call, in order: each made when it is asked for."""
-    fields = _field_paths(report, options)
-    # Taken for all at once: to find those of one completion, all have to be gone through.
-    measures = iter(report.measured.of(_every_token(report)))
-    spans = chain.from_iterable(
-        _completion_spans(report, index, options, measures, {} if index else fields)
-        for index in range(len(report.call.completions))
-    )
+def token_spans(report: CallReport, options: Options, size: int) -> Iterator[TokenSpans]:
+    """The token spans of a call, in order, so many at once: each lot made when it is asked for."""
+    tokens = _every_token(report)
+    columns = (*_measures(report, tokens), *_placed(report, options))
     count, omitted = count_token_spans(report, options)
-    return compress(spans, _chosen(report, count, options)) if omitted else spans
+    if omitted:
+        chosen = _chosen(report, count, options)
+        tokens = list(compress(tokens, chosen))
+        columns = tuple(list(compress(column, chosen)) for column in columns)
+    for first in range(0, len(tokens), size):
+        lot = slice(first, first + size)
+        yield _token_spans(report, options, tokens[lot], [column[lot] for column in columns])
+
+
+def token_name(spans: TokenSpans, at: int, options: Options) -> str:
+    """What a token span is called: always the same, unless people are to read it in a tree."""
+    if not options.openinference:
+        return names.TOKEN_SPAN
+    text, probability = (spans.columns[of][at] for of in (_TEXT, _PROBABILITY))
+    label = names.TOKEN_SPAN if text is None else repr(text)
+    return label if probability is None else f"{label} {probability:.2f}"
+
+
+def token_attributes(spans: TokenSpans, at: int, options: Options) -> Attributes:
+    """The attributes of a token span, with those that Phoenix shows."""
+    text = spans.columns[_TEXT][at]
+    shown = text if isinstance(text, str) else None
+    return spans.attributes(at) | openinference_attributes("CHAIN", shown, options)
+
+
+def _token_spans(
+    report: CallReport,
+    options: Options,
+    tokens: Sequence[TokenLogprob],
+    columns: Sequence[Sequence[Any]],
+) -> TokenSpans:
+    """The spans of these tokens, of which the `_measures` and what else is `_placed` are known."""
+    probability, _, rank, margin, entropy, tail_mass, log_odds, *placed = columns
+    index, completion, starts, ends, field, first, last, text = placed
+    low_token = report.low_token
+    values = (
+        index,
+        list(map(_LOGPROB, tokens)),
+        probability,
+        entropy,
+        tail_mass,
+        margin,
+        log_odds,
+        rank,
+        [None if of is None else of < low_token for of in probability],
+        [of is not None for of in map(_AT_NS, tokens)],
+        list(map(_CHANNEL, tokens)),
+        completion,
+        field,
+        first,
+        last,
+        text,
+        *_candidates(tokens, options),
+    )
+    return TokenSpans(values, starts, ends)
+
+
+def _candidates(tokens: Sequence[TokenLogprob], options: Options) -> tuple[Column, Column]:
+    """The texts of the tokens' candidates, and their logprobs, where content may be sent."""
+    if not options.capture_content:
+        return [None] * len(tokens), [None] * len(tokens)
+    listed: list[tuple[Any, ...]] = [
+        listed_of(of) or tuple(zip(*of.candidates, strict=True)) for of in tokens
+    ]
+    return (
+        [tuple(map(sendable, of[0])) or None if of else None for of in listed],
+        [of[1] or None if of else None for of in listed],
+    )
+
+
+def _measures(report: CallReport, tokens: Sequence[TokenLogprob]) -> Columns:
+    """The measures of all tokens of a call."""
+    measured = report.measured
+    if tokens is measured.tokens:
+        return measured.columns
+    return tuple(map(list, as_columns(measured.of(tokens))))
+
+
+def _placed(report: CallReport, options: Options) -> tuple[Sequence[Any], ...]:
+    """What cannot be told of a token without those before it, for all tokens of a call.
+
+    Its index, its completion, its times, its field, the bytes it wrote, its text.
+    """
+    parts = [_of_completion(report, at, options) for at in range(len(report.call.completions))]
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or ((),) * 8
+
+
+def _of_completion(report: CallReport, at: int, options: Options) -> tuple[Sequence[Any], ...]:
+    completion = report.call.completions[at]
+    tokens, nothing = completion.tokens, [None] * len(completion.tokens)
+    fields = {} if at else _field_paths(report, options)
+    places = _places(completion, _counts(report).get(at))
+    return (
+        range(len(tokens)),
+        [at] * len(tokens),
+        *_times(report, tokens),
+        _of_content(list(map(fields.get, range(len(tokens)))), tokens) if fields else nothing,
+        *(_of_content(of, tokens) if of else nothing for of in places),
+        pieces(tokens) if options.capture_content else nothing,
+    )
 
 
 def _chosen(report: CallReport, count: int, options: Options) -> list[bool]:
@@ -114,93 +224,6 @@ def _chosen(report: CallReport, count: int, options: Options) -> list[bool]:
     return [at in chosen for at in range(len(tokens))]
 
 
-def token_name(span: TokenSpan, options: Options) -> str:
-    """What a token span is called: always the same, unless people are to read it in a tree."""
-    if not options.openinference:
-        return names.TOKEN_SPAN
-    label = names.TOKEN_SPAN if span.text is None else repr(span.text)
-    probability = span.measures.probability
-    return label if probability is None else f"{label} {probability:.2f}"
-
-
-def token_attributes(span: TokenSpan, low_token: float, options: Options) -> Attributes:
-    """The attributes of a token span."""
-    known = named(token_values(span, low_token, options))
-    if options.openinference:
-        known |= openinference_attributes("CHAIN", span.text, options)
-    return known
-
-
-def named(values: TokenValues) -> Attributes:
-    """The attributes that have these values: those that are there."""
-    pairs = zip(TOKEN_ATTRIBUTES, values, strict=True)
-    return {name: value for name, value in pairs if value is not None}
-
-
-def token_values(span: TokenSpan, low_token: float, options: Options) -> TokenValues:
-    """The values of a token span's attributes."""
-    token, measures, at, completion, _, _, text, place, field = span
-    probability, _, rank, margin, entropy, tail_mass, log_odds = measures
-    first, last = place or (None, None)
-    candidates = token.candidates if options.capture_content else ()
-    return (
-        at,
-        token.logprob,
-        probability,
-        entropy,
-        tail_mass,
-        margin,
-        log_odds,
-        rank,
-        None if probability is None else probability < low_token,
-        token.at_ns is not None,
-        token.channel,
-        completion,
-        field and sendable(field),
-        first,
-        last,
-        text,
-        tuple([sendable(of.text) for of in candidates]) or None,
-        tuple([of.logprob for of in candidates]) or None,
-    )
-
-
-def _field_paths(report: CallReport, options: Options) -> dict[int, str]:
-    """The path to tell for each token of the content that wrote a JSON value, by its index."""
-    return {
-        at: path
-        for field in reversed(report.every_field)  # of two in one token, the first
-        if field.leaf and (path := told(field.path, report, options)) is not None
-        for at in field.tokens
-    }
-
-
-def _completion_spans(
-    report: CallReport,
-    index: int,
-    options: Options,
-    measures: Iterator[TokenMeasures],
-    fields: Mapping[int, str],
-) -> Iterable[TokenSpan]:
-    completion = report.call.completions[index]
-    tokens = completion.tokens
-    places = _places(completion, _counts(report).get(index))
-    paths = [fields.get(at) for at in range(len(tokens))] if fields else []
-    times = list(_times(report.call, tokens))
-    columns = (
-        tokens,
-        list(islice(measures, len(tokens))),
-        count(),
-        repeat(index),
-        [start_ns for start_ns, _ in times],
-        [end_ns for _, end_ns in times],
-        pieces(tokens) if options.capture_content else repeat(None),
-        _of_content(places, tokens),
-        _of_content(paths, tokens),
-    )
-    return map(_TOKEN_SPAN, zip(*columns, strict=False))  # some columns have no end
-
-
 def _every_token(report: CallReport) -> Sequence[TokenLogprob]:
     """The tokens of all completions, one after another."""
     completions = report.call.completions
@@ -209,23 +232,39 @@ def _every_token(report: CallReport) -> Sequence[TokenLogprob]:
     return [token for completion in completions for token in completion.tokens]
 
 
-def _of_content(values: Sequence[T], tokens: Iterable[TokenLogprob]) -> Iterable[T | None]:
+def _field_paths(report: CallReport, options: Options) -> Mapping[int, str]:
+    """The path to tell for each token of the content that wrote a JSON value, by its index."""
+    return {
+        at: sendable(path)
+        for field in reversed(report.every_field)  # of two in one token, the first
+        if field.leaf and (path := told(field.path, report, options)) is not None
+        for at in field.tokens
+    }
+
+
+def _of_content(values: Sequence[T], tokens: Sequence[TokenLogprob]) -> Sequence[T | None]:
     """What the tokens of the content have, in a column for all of the tokens."""
-    if not values:
-        return repeat(None)
+    if set(map(_CHANNEL, tokens)) == {"content"} and len(values) == len(tokens):
+        return values
     known = iter(values)
     return [next(known, None) if token.channel == "content" else None for token in tokens]
 
 
-def _times(call: ModelCall, tokens: Iterable[TokenLogprob]) -> Iterator[tuple[int, int]]:
-    before = call.started_ns
-    for token in tokens:
-        if token.at_ns is None:
-            yield call.ended_ns, call.ended_ns
-        else:
-            now = max(before, token.at_ns)  # clocks can be set back
-            yield before, now
-            before = now
+def _times(
+    report: CallReport, tokens: Sequence[TokenLogprob]
+) -> tuple[Sequence[int], Sequence[int]]:
+    """When the spans of a completion's tokens start, and when they end."""
+    started_ns, ended_ns = report.call.started_ns, report.call.ended_ns
+    arrived = list(map(_AT_NS, tokens))
+    # Clocks can be set back.
+    bounds = list(accumulate([of for of in arrived if of is not None], max, initial=started_ns))
+    if len(bounds) > len(tokens):
+        return bounds[:-1], bounds[1:]
+    starts, ends = iter(bounds[:-1]), iter(bounds[1:])
+    return (
+        [ended_ns if of is None else next(starts) for of in arrived],
+        [ended_ns if of is None else next(ends) for of in arrived],
+    )
 
 
 def _counts(report: CallReport) -> dict[int, int]:
@@ -234,14 +273,14 @@ def _counts(report: CallReport) -> dict[int, int]:
     return {of.completion: of.confidence.count for of in contents}
 
 
-def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
-    """Where each token of the content stands in the answer's bytes, if that is certain."""
+def _places(completion: Completion, count: int | None) -> tuple[Sequence[int], Sequence[int]]:
+    """Where each token of the content begins and ends in the answer's bytes, if that is certain."""
     content = [token for token in completion.tokens if token.channel == "content"]
     is_whole = bool(completion.text) and len(content) == count
     aligned = align(content, completion.text) if is_whole else None
     if aligned is None or aligned.alignment != "exact":
-        return []
-    return list(zip(aligned.starts, aligned.ends, strict=True))
+        return (), ()
+    return aligned.starts, aligned.ends
 
 
 def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
