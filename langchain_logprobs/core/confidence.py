@@ -15,7 +15,7 @@ from numbers import Real
 from operator import mul, sub
 from typing import NamedTuple, cast
 
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob, listed_of
+from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob, numbers_of
 
 FLOAT_NOISE = 1e-4
 """A logprob this far above 0 is rounding; further above it is no logprob."""
@@ -27,7 +27,7 @@ MAX_EXPONENT = 700.0
 """`exp` of more than this overflows a double."""
 WINDOW = 32
 """Tokens in the sliding window of `Confidence.lowest_window`."""
-_LEAST_MASS = 1e-250
+LEAST_MASS = 1e-250
 """Below this a sum of probabilities has lost digits, or is 0."""
 _LN_2 = math.log(2.0)
 
@@ -189,10 +189,10 @@ def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
 
     `None` where its candidates were not read column by column, or a number is missing or censored.
     """
-    listed, logprob = listed_of(token), token.logprob
-    if listed is None or logprob is None or not listed[1]:
+    numbers, logprob = numbers_of(token), token.logprob
+    if numbers is None or logprob is None or not numbers[0]:
         return None
-    _, row, raws = listed
+    row, raws = numbers
     if token.raw in raws:
         at = raws.index(token.raw)
     else:
@@ -204,12 +204,8 @@ def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
     probability, first = masses[at], row[0]
     entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
     masses[at] = 0.0
-    against = math.fsum(masses)
-    log_odds = (
-        logprob - math.log(against + tail)
-        if tail > LEAST_TAIL
-        else _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
-    )
+    against = 0.0 if tail > LEAST_TAIL else math.fsum(masses)
+    log_odds = _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
     margin = first - row[1] if len(row) > 1 else None
     rank = row.index(logprob) + 1
     return MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
@@ -365,10 +361,13 @@ def _margin(descending: Sequence[float]) -> float | None:
 
 
 def _log_odds(logprob: float, others: Sequence[float], against: float, tail: float) -> float | None:
-    """The log odds against the others, whose mass is `against`, and the tail."""
+    """The log odds against the others, whose mass is `against`, and the tail.
+
+    Where there is a tail, that is all there is beside the token.
+    """
     if tail > LEAST_TAIL:
-        return logprob - math.log(against + tail)
-    if against > _LEAST_MASS:
+        return logprob - math.log(-math.expm1(logprob))
+    if against > LEAST_MASS:
         return logprob - math.log(against)
     listed = [other for other in others if other > CENSORED]
     if listed:

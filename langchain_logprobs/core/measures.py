@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain, compress, count, groupby, repeat
 from math import exp, expm1, fsum, log
-from operator import add, attrgetter, eq, mul, neg, not_, sub
+from operator import eq, gt, mul, neg, not_, sub
 from typing import NamedTuple
 
 from langchain_logprobs.core.confidence import (
+    LEAST_MASS,
     LEAST_TAIL,
     MEASURES,
     Columns,
@@ -21,11 +22,19 @@ from langchain_logprobs.core.confidence import (
     log1mexp,
     measure,
 )
-from langchain_logprobs.core.model import CENSORED, Block, TokenLogprob, blocks_of, places_of
+from langchain_logprobs.core.model import (
+    CENSORED,
+    Block,
+    TokenLogprob,
+    Tokens,
+    blocks_of,
+    logprobs_of,
+    places_of,
+    raws_of,
+)
 
 NO_COLUMNS: Columns = ((),) * len(TokenMeasures._fields)
 """The measures of no tokens."""
-_RAW, _LOGPROB = attrgetter("raw"), attrgetter("logprob")
 
 
 class _Ranks(NamedTuple):
@@ -35,7 +44,7 @@ class _Ranks(NamedTuple):
         logprobs: Those of each token's most likely candidate, those of its second, ...
         raws: The bytes of each token's most likely candidate.
         regular: Whether they are the token's own; those of an example stand where it has more, or
-            fewer.
+            fewer. Empty if all are.
     """
 
     logprobs: Sequence[Sequence[float]]
@@ -45,10 +54,13 @@ class _Ranks(NamedTuple):
 
 def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of these tokens: what `measure` gives for each, as columns."""
+    if isinstance(tokens, Tokens):
+        return _of_block(tokens.block, tokens) if tokens else NO_COLUMNS
     parts, at = [], 0
     for block, run in groupby(blocks_of(tokens)):
         of = tokens[at : at + len(list(run))]
-        parts.append(_measured_apart(of) if block is None else _of_block(block, of))
+        is_whole = block is not None and places_of(of) == [*range(len(block.bounds) - 1)]
+        parts.append(_of_block(block, of) if block and is_whole else _measured_apart(of))
         at += len(of)
     return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or NO_COLUMNS
 
@@ -68,21 +80,33 @@ def _measured_apart(tokens: Iterable[TokenLogprob]) -> Columns:
 
 
 def _of_block(block: Block, tokens: Sequence[TokenLogprob]) -> Columns:
-    """The measures of tokens that were read in one block."""
+    """The measures of all the tokens that were read in one block."""
+    logprobs, raws = logprobs_of(tokens), raws_of(tokens)
     if not block.logprobs:
-        return _of_lone(list(map(_LOGPROB, tokens)))
-    is_whole = places_of(tokens) == [*range(len(block.bounds) - 1)]
-    ranks = _ranks(block) if is_whole else None
+        return _of_lone(logprobs)
+    ranks = _ranks(block)
     if ranks is None:
         return _measured_apart(tokens)
-    is_first = map(eq, map(_RAW, tokens), ranks.raws)
-    as_likely = map(eq, map(_LOGPROB, tokens), ranks.logprobs[0])
-    alike = list(map(all, zip(ranks.regular, is_first, as_likely, strict=True)))
-    columns, sure = _of_ranks(ranks.logprobs, alike)
-    for at in compress(count(), map(not_, sure)):
+    columns, unsure = _of_ranks(ranks.logprobs)
+    for at in {*unsure, *_unlike(ranks, logprobs, raws)}:
         for column, value in zip(columns, measure(tokens[at]), strict=True):
             column[at] = value
     return columns
+
+
+def _unlike(
+    ranks: _Ranks, logprobs: Sequence[float | None], raws: Sequence[bytes | None]
+) -> Iterable[int]:
+    """Where a token is not its own likeliest candidate, or has unusual ones."""
+    first, last = ranks.logprobs[0], ranks.logprobs[-1]
+    alike = [
+        ranks.regular,
+        [] if logprobs == first else map(eq, logprobs, first),
+        [] if raws == ranks.raws else map(eq, raws, ranks.raws),
+        [] if min(last) > CENSORED else map(gt, last, repeat(CENSORED)),
+    ]
+    doubtful = [of for of in alike if of]
+    return compress(count(), map(not_, map(all, zip(*doubtful, strict=True))))
 
 
 def _of_lone(logprobs: Sequence[float]) -> Columns:
@@ -102,7 +126,7 @@ def _ranks(block: Block) -> _Ranks | None:
         return None
     regular = [of == width for of in widths]
     if all(regular):
-        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], regular)
+        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], [])
     example = bounds[regular.index(True)]
     starts = [at if of else example for at, of in zip(bounds, regular, strict=False)]
     by_rank = [[logprobs[start + at] for start in starts] for at in range(width)]
@@ -110,26 +134,30 @@ def _ranks(block: Block) -> _Ranks | None:
 
 
 def _of_ranks(
-    ranks: Sequence[Sequence[float]], alike: Sequence[bool]
-) -> tuple[tuple[list[float | None], ...], list[bool]]:
-    """The measures of tokens, as if each were its own likeliest candidate; and where that holds.
+    ranks: Sequence[Sequence[float]],
+) -> tuple[tuple[list[float | None], ...], list[int]]:
+    """The measures of tokens, as if each were its own likeliest candidate; and where they are not.
 
     Args:
         ranks: The logprobs of the candidates, by rank.
-        alike: Where it is.
     """
-    first, size = ranks[0], len(alike)
+    first, size = ranks[0], len(ranks[0])
     masses = [list(map(exp, rank)) for rank in ranks]
-    # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
-    left = list(map(neg, map(fsum, zip(map(expm1, first), *masses[1:], strict=True))))
-    sure = [
-        of and tail > LEAST_TAIL and last > CENSORED
-        for of, tail, last in zip(alike, left, ranks[-1], strict=True)
-    ]
-    tails = [max(tail, LEAST_TAIL) for tail in left] if min(left) <= LEAST_TAIL else left
-    terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, map(log, tails))]
+    less_one = list(map(expm1, first))  # of a mass near 1, the sum alone would leave rounding
+    tails = list(map(neg, map(fsum, zip(less_one, *masses[1:], strict=True))))
+    against, unsure = list(map(neg, less_one)), []
+    least = min(tails)
+    if least <= LEAST_TAIL:
+        small = [at for at, tail in enumerate(tails) if tail <= LEAST_TAIL]
+        for at in small:
+            against[at] = fsum(mass[at] for mass in masses[1:])
+        unsure = [at for at in small if against[at] <= LEAST_MASS]
+        for at in unsure:
+            against[at] = 1.0
+        tails = [max(0.0, tail) for tail in tails]
+    logs = map(log, tails) if least > 0 else [log(tail) if tail else 0.0 for tail in tails]
+    terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, logs)]
     entropies = map(neg, map(fsum, zip(*terms, strict=True)))
-    against = map(fsum, zip(*masses[1:], strict=True)) if len(ranks) > 1 else repeat(0.0)
     columns: tuple[Iterable[float | None], ...] = (
         masses[0],
         map(sub, repeat(0.0), first),
@@ -137,6 +165,6 @@ def _of_ranks(
         map(sub, first, ranks[1]) if len(ranks) > 1 else repeat(None, size),
         [of if of > 0 else 0.0 for of in entropies],
         tails,
-        map(sub, first, map(log, map(add, against, tails))),
+        map(sub, first, map(log, against)),
     )
-    return tuple(map(list, columns)), sure
+    return tuple(map(list, columns)), unsure

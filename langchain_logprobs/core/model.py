@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 from uuid import UUID
 
 Channel = Literal["content", "refusal", "reasoning"]
@@ -23,6 +23,8 @@ RunKind = Literal["chain", "node", "prompt", "parser", "tool", "retriever"]
 Source = Literal["stream", "end"]
 """Where the tokens came from: the token callbacks, or the payload at the end of the call."""
 
+ESCAPE = "\\x"
+"""What the texts of tokens hold that some servers write as bytes."""
 CENSORED = -9999.0
 """The logprob of "too unlikely to be listed": what vLLM sends, and what `-inf` is read as."""
 
@@ -61,21 +63,35 @@ class Block:
     They are sound, and at each position the most likely is first, and each stands there once.
 
     Attributes:
-        texts: Their texts.
+        texts: Their texts, as they were given.
         logprobs: Their logprobs.
         raws: Their bytes.
         bounds: Where the candidates of each token begin, and where those of the last end.
     """
 
-    texts: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    raws: tuple[bytes, ...]
-    bounds: list[int]
+    texts: Sequence[object]
+    logprobs: Sequence[float]
+    raws: Sequence[bytes]
+    bounds: Sequence[int]
 
     def row(self, at: int) -> Listed:
         """The candidates of the token at this place."""
+        logprobs, raws = self.numbers(at)
+        texts = self.texts[self.bounds[at] : self.bounds[at + 1]]
+        return tuple(map(readable, texts, raws)), logprobs, raws
+
+    def numbers(self, at: int) -> tuple[tuple[float, ...], tuple[bytes, ...]]:
+        """Their logprobs and their bytes."""
         of = slice(self.bounds[at], self.bounds[at + 1])
-        return self.texts[of], self.logprobs[of], self.raws[of]
+        return tuple(self.logprobs[of]), tuple(self.raws[of])
+
+
+def readable(given: object, raw: bytes | None) -> str:
+    """A token's text: as it was given, unless its bytes tell it better."""
+    if not isinstance(given, str):
+        return "" if raw is None else raw.decode("utf-8", "replace")
+    # OpenAI writes the bytes of a split character as the text "bytes:\\xf0\\x9f".
+    return raw.decode("utf-8", "replace") if raw is not None and ESCAPE in given else given
 
 
 class _MaybeListed:
@@ -127,23 +143,87 @@ _SETTERS = [
     for name in ("text", "logprob", "raw", "channel", "at_ns", "_block", "_at")
 ]
 
-_PLACE = attrgetter("_at")
+_PLACE, _CHANNEL = attrgetter("_at"), attrgetter("channel")
 
 
-def listed_tokens(*columns: Iterable[object], block: Block) -> list[TokenLogprob]:
-    """Tokens like any other, but that their candidates are made when somebody asks for them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens(Sequence[TokenLogprob]):
+    """Tokens of one channel, column by column; each is made when somebody asks for one.
 
-    A call has thousands of candidates, and at its end, while the user waits, only their numbers are
-    needed. So the tokens are made here in a third of the time that `__init__` takes.
+    A call has thousands of candidates, and at its end, while the user waits, only the numbers are
+    needed.
 
-    Args:
-        columns: The texts, logprobs and bytes of the tokens, their channels, and when they arrived.
+    Attributes:
+        texts: Their texts.
+        logprobs: Their logprobs, sound ones.
+        raws: Their bytes.
+        times: When each arrived, in nanoseconds since the epoch; `None` if it was not streamed.
         block: Their candidates.
+        channel: What they are part of.
     """
-    tokens = list(map(object.__new__, repeat(TokenLogprob, len(block.bounds) - 1)))
-    for set_member, column in zip(_SETTERS, (*columns, repeat(block), count()), strict=True):
-        deque(map(set_member, tokens, column), maxlen=0)
-    return tokens
+
+    texts: Sequence[str]
+    logprobs: Sequence[float]
+    raws: Sequence[bytes]
+    times: Sequence[int | None]
+    block: Block
+    channel: Channel = "content"
+    _made: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
+
+    @property
+    def made(self) -> tuple[TokenLogprob, ...]:
+        """The tokens: the same ones, whoever asks."""
+        if not self._made:
+            self._made.append(tuple(self._make()))
+        return self._made[0]
+
+    def _make(self) -> list[TokenLogprob]:
+        """Tokens like any other, in a third of the time that `__init__` takes."""
+        tokens = list(map(object.__new__, repeat(TokenLogprob, len(self))))
+        columns = (self.texts, self.logprobs, self.raws, repeat(self.channel), self.times)
+        for set_member, column in zip(
+            _SETTERS, (*columns, repeat(self.block), count()), strict=True
+        ):
+            deque(map(set_member, tokens, column), maxlen=0)
+        return tokens
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[TokenLogprob]:
+        """Goes through them."""
+        return iter(self.made)
+
+    @overload
+    def __getitem__(self, at: int) -> TokenLogprob: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[TokenLogprob, ...]: ...
+    def __getitem__(self, at: int | slice) -> TokenLogprob | tuple[TokenLogprob, ...]:
+        """One, or some."""
+        return self.made[at]
+
+
+def made(tokens: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """The tokens as a tuple, which is one and the same for the same columns."""
+    return tokens.made if isinstance(tokens, Tokens) else tuple(tokens)
+
+
+def logprobs_of(tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
+    """Their logprobs."""
+    return tokens.logprobs if isinstance(tokens, Tokens) else [of.logprob for of in tokens]
+
+
+def raws_of(tokens: Sequence[TokenLogprob]) -> Sequence[bytes | None]:
+    """Their bytes."""
+    return tokens.raws if isinstance(tokens, Tokens) else [of.raw for of in tokens]
+
+
+def channels_of(tokens: Sequence[TokenLogprob]) -> set[Channel]:
+    """What they are part of."""
+    if isinstance(tokens, Tokens):
+        return {tokens.channel} if tokens.texts else set()
+    return set(map(_CHANNEL, tokens))
 
 
 def blocks_of(tokens: Iterable[TokenLogprob]) -> list[Block | None]:
@@ -162,8 +242,21 @@ def listed_of(token: TokenLogprob) -> Listed | None:
     return None if block is None else block.row(_PLACE(token))
 
 
+def numbers_of(token: TokenLogprob) -> tuple[tuple[float, ...], tuple[bytes, ...]] | None:
+    """Their logprobs and their bytes, if that is how they were read."""
+    block: Block | None = getattr(token, "_block", None)
+    return None if block is None else block.numbers(_PLACE(token))
+
+
+class _MaybeMade:
+    """Room for the columns of tokens that nobody has asked for yet."""
+
+    __slots__ = ("_columns",)
+    _columns: Tokens
+
+
 @dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(_MaybeMade):
     """One answer of a call; `n > 1` gives several.
 
     Attributes:
@@ -179,6 +272,36 @@ class Completion:
     text: str = ""
     tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     finish_reason: str | None = None
+
+    if not TYPE_CHECKING:  # it would allow every name
+
+        def __getattr__(self, name: str) -> tuple[TokenLogprob, ...]:
+            """The tokens, made when they are first asked for."""
+            if name != "tokens":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            tokens = self._columns.made
+            object.__setattr__(self, name, tokens)
+            return tokens
+
+
+def completion(
+    tokens: Sequence[TokenLogprob],
+    text: str,
+    tool_calls: tuple[tuple[str, Mapping[str, Any]], ...],
+    finish_reason: str | None,
+) -> Completion:
+    """A completion; its tokens, if they come in columns, are made when somebody asks for one."""
+    of = Completion(() if isinstance(tokens, Tokens) else tuple(tokens), text, tool_calls, finish_reason)
+    if isinstance(tokens, Tokens):
+        object.__setattr__(of, "_columns", tokens)
+        object.__delattr__(of, "tokens")
+    return of
+
+
+def tokens_of(completion: Completion) -> Sequence[TokenLogprob]:
+    """Its tokens, by column if that is how they were read."""
+    columns: Tokens | None = getattr(completion, "_columns", None)
+    return completion.tokens if columns is None else columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

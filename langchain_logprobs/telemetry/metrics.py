@@ -13,7 +13,7 @@ from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_p
 from opentelemetry.sdk.trace import ReadableSpan
 
 from langchain_logprobs.core.confidence import FLOOR
-from langchain_logprobs.core.model import ModelCall
+from langchain_logprobs.core.model import ModelCall, logprobs_of, tokens_of
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.telemetry import names
@@ -174,7 +174,7 @@ def _verdict(report: CallReport) -> dict[str, str]:
 
 def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
     """How many tokens are in each band of probability; bands without any are left out."""
-    logprobs = [token.logprob for of in report.call.completions for token in of.tokens]
+    logprobs = [of for one in report.call.completions for of in logprobs_of(tokens_of(one))]
     known = [math.exp(logprob) for logprob in logprobs if logprob is not None]
     low = sum(map(lt, known, repeat(report.low_token)))
     high = sum(map(ge, known, repeat(max(_HIGH, report.low_token))))

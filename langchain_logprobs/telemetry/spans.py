@@ -14,7 +14,13 @@ from itertools import chain, compress, count, islice, repeat
 from typing import Literal, NamedTuple, TypeVar
 
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
-from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
+from langchain_logprobs.core.model import (
+    Completion,
+    ModelCall,
+    TokenLogprob,
+    logprobs_of,
+    tokens_of,
+)
 from langchain_logprobs.core.processors import likelihood
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
@@ -100,13 +106,15 @@ TokenValues = tuple[Value | None, ...]
 
 def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     """How many token spans a call will have, and how many the options leave out."""
-    tokens = _every_token(report)
-    wanted = 0 if options.token_spans == "none" else len(tokens)
+    completions = list(map(tokens_of, report.call.completions))
+    count = sum(map(len, completions))
+    wanted = 0 if options.token_spans == "none" else count
     if options.token_spans == "low":
-        wanted = sum(_is_wanted(token, report.low_token, options) for token in tokens)
+        logprobs = chain.from_iterable(map(logprobs_of, completions))
+        wanted = sum(_is_wanted(of, report.low_token, options) for of in logprobs)
     if options.max_token_spans is not None:
         wanted = min(wanted, options.max_token_spans)
-    return wanted, len(tokens) - wanted
+    return wanted, count - wanted
 
 
 def token_spans(report: CallReport, options: Options) -> Iterable[TokenSpan]:
@@ -125,7 +133,7 @@ def token_spans(report: CallReport, options: Options) -> Iterable[TokenSpan]:
 def _chosen(report: CallReport, count: int, options: Options) -> list[bool]:
     """For each token of a call, whether it is one of the so many that become spans."""
     tokens = _every_token(report)
-    wanted = [_is_wanted(token, report.low_token, options) for token in tokens]
+    wanted = [_is_wanted(token.logprob, report.low_token, options) for token in tokens]
     places = compress(range(len(tokens)), wanted)
     chosen = set(nsmallest(count, places, key=lambda at: likelihood(tokens[at])))
     return [at in chosen for at in range(len(tokens))]
@@ -197,14 +205,14 @@ def token_values(span: TokenSpan, low_token: float, options: Options) -> TokenVa
 
 def call_attributes(report: CallReport, omitted: int, options: Options) -> Attributes:
     """What the package has to say of a call, on whoever's LLM span."""
-    call, tokens = report.call, report.tokens
+    call, tokens = report.call, report.headline
     arrays = options.token_arrays and 0 < len(tokens) <= MAX_ARRAY
     return _present(
         {
             **_confidence_attributes(report.confidence),
             names.RESPONSE_LOW: None if report.confidence.confidence is None else report.low,
             names.TOKENS_TRUNCATED: call.truncated or None,
-            names.TOKENS_LOGPROBS: [of.logprob for of in tokens] if arrays else None,
+            names.TOKENS_LOGPROBS: list(logprobs_of(tokens)) if arrays else None,
             names.TOKENS_TEXTS: (
                 pieces(tokens, call.completions[0].text)
                 if arrays and options.capture_content
@@ -383,9 +391,9 @@ def _places(completion: Completion, count: int | None) -> list[tuple[int, int]]:
     return list(zip(aligned.starts, aligned.ends, strict=True))
 
 
-def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
+def _is_wanted(logprob: float | None, low_token: float, options: Options) -> bool:
     if options.token_spans == "low":
-        return token.logprob is not None and math.exp(token.logprob) < low_token
+        return logprob is not None and math.exp(logprob) < low_token
     return options.token_spans == "all"
 
 
