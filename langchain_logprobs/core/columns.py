@@ -26,7 +26,7 @@ from langchain_logprobs.core.model import (
     Tokens,
 )
 
-STRIDE = 32
+STRIDE = 64
 """Entries read at once: so few that the processor still has at hand what it has just looked at, for
 the next column; and one that is unusual leaves no more than these to be read one by one."""
 
