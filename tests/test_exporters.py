@@ -58,7 +58,7 @@ from receiver import receiving
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core.confidence import TokenMeasures
-from langchain_logprobs.core.model import Candidate, TokenLogprob
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.exporters import encoding, wire
 from langchain_logprobs.exporters.encoding import encode_spans
 from langchain_logprobs.exporters.grpc import OTLPSpanExporter as QuickGrpc

@@ -8,20 +8,20 @@ hold anything unusual are left to the readers of `shapes`, which take them one b
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, compress, count, pairwise
 from operator import ge, itemgetter, lt
 from typing import Any, NamedTuple, cast
 
-from langchain_logprobs.core.confidence import distinct
-from langchain_logprobs.core.model import (
+from langchain_logprobs.core.confidence import distinct, sound_logprob
+from langchain_logprobs.core.tokens import (
     CANDIDATE,
     CENSORED,
     ESCAPE,
     Block,
     Channel,
-    Listed,
     TokenLogprob,
     Tokens,
 )
@@ -37,7 +37,7 @@ _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
 class _Columns(NamedTuple):
     """Entries, then the candidates of all of them; and how many each entry has."""
 
-    texts: list[Any]
+    texts: list[str]
     logprobs: list[float]
     raws: list[bytes]
     widths: list[int]
@@ -51,7 +51,7 @@ class _Gathered:
     logprobs: list[float] = field(default_factory=list)
     raws: list[bytes] = field(default_factory=list)
     times: list[int | None] = field(default_factory=list)
-    top_texts: list[object] = field(default_factory=list)
+    top_texts: list[str] = field(default_factory=list)
     top_logprobs: list[float] = field(default_factory=list)
     top_raws: list[bytes] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
@@ -71,8 +71,9 @@ class _Gathered:
 
     def tokens(self, channel: Channel) -> Tokens:
         """The tokens that were read."""
-        block = _block(self.top_texts, _sound(self.top_logprobs), self.top_raws, self.widths)
-        logprobs = _sound(self.logprobs)
+        block = _block(self.top_texts, self.top_logprobs, self.top_raws, self.widths)
+        are_plain = _are_sound([self.logprobs])
+        logprobs = self.logprobs if are_plain else _sound(self.logprobs)
         return Tokens(self.texts, logprobs, self.raws, self.times, block, channel)
 
 
@@ -121,66 +122,64 @@ class Reading:
 def _columns(entries: list[Any]) -> _Columns | None:
     if not are(entries, dict) or not are(tops := list(map(_TOP, entries)), list):
         return None
-    everything = entries + list(chain.from_iterable(tops))
+    size, everything = len(entries), list(entries)
+    deque(map(everything.extend, tops), maxlen=0)
     if not are(everything, dict):
         return None
     texts, logprobs = list(map(_TEXT, everything)), list(map(_LOGPROB, everything))
     raws = list(map(_RAW, everything))
     if not (are(raws, list) and all(raws)):  # an empty list is how some servers say "not known"
         return None
-    # `max` may pass over NaN.
-    if not are(logprobs, float) or max(logprobs) > 0 or math.isnan(sum(logprobs)):
-        return None
-    # Those of candidates are not even looked at before somebody asks. To join what is no text raises.
-    if ESCAPE in "".join(texts[: len(entries)]):
-        return None
+    if not are(logprobs, float) or not are(texts, str) or ESCAPE in "".join(texts[:size]):
+        return None  # what the texts of candidates hold is looked at when somebody asks
     return _Columns(texts, logprobs, list(map(bytes, raws)), list(map(len, tops)))
 
 
-def _block(
-    texts: Sequence[object], logprobs: Sequence[float], raws: Sequence[bytes], widths: Sequence[int]
-) -> Block:
+def _block(texts: list[str], logprobs: list[float], raws: list[bytes], widths: list[int]) -> Block:
     """The candidates of tokens that have so many each, put right where need be."""
-    block = Block(texts, logprobs, raws, [*accumulate(widths, initial=0)])
+    bounds = [*accumulate(widths, initial=0)]
     if len(set(widths)) == 1:
-        are_right = _are_right(logprobs, raws, widths[0])
-    else:
-        are_right = _are_right_each(block)
-    return block if are_right else _put_right(block)
+        ranks = [logprobs[at :: widths[0]] for at in range(widths[0])]
+        if _are_sound(ranks) and _are_different(zip(*[iter(raws)] * len(ranks), strict=True), raws):
+            return Block(texts, logprobs, raws, bounds)
+    sound = _sound(logprobs)
+    rising = compress(count(1), map(lt, logprobs, logprobs[1:]))
+    rows = map(raws.__getitem__, map(slice, bounds, bounds[1:]))
+    if None not in sound and set(bounds).issuperset(rising) and _are_different(rows, raws):
+        return Block(texts, cast("list[float]", sound), raws, bounds)
+    return _put_right(texts, sound, raws, bounds)
 
 
-def _are_right(logprobs: Sequence[float], raws: Sequence[bytes], width: int) -> bool:
-    """Whether of every so many in a row the first is the likeliest, and all are different."""
-    if width == 0:
-        return True
-    ranks = [logprobs[at::width] for at in range(width)]
-    in_order = all(all(map(ge, more, less)) for more, less in pairwise(ranks))
-    rows = zip(*[iter(raws)] * width, strict=True)
-    return in_order and sum(map(len, map(set, rows))) == len(raws)
+def _are_sound(ranks: Sequence[Sequence[float]]) -> bool:
+    """Whether candidates, by rank, are in order, and none has an unusual logprob."""
+    return not ranks or (
+        max(ranks[0]) < 0
+        and min(ranks[-1]) > CENSORED
+        and not math.isnan(sum(ranks[0]))  # to which nothing else compares
+        and all(all(map(ge, more, less)) for more, less in pairwise(ranks))
+    )
 
 
-def _are_right_each(block: Block) -> bool:
-    """The same, where some tokens have more candidates than others."""
-    bounds = block.bounds
-    rising = compress(count(1), map(lt, block.logprobs, block.logprobs[1:]))
-    rows = map(block.raws.__getitem__, map(slice, bounds, bounds[1:]))
-    return set(bounds).issuperset(rising) and sum(map(len, map(set, rows))) == len(block.raws)
+def _are_different(rows: Iterable[Iterable[bytes]], raws: Sequence[bytes]) -> bool:
+    """Whether in each of the rows, which these are, all are different."""
+    return sum(map(len, map(set, rows))) == len(raws)
 
 
-def _put_right(block: Block) -> Block:
-    """The same with the most likely first at each position, and each once."""
-    rows = [_row_put_right(block.row(at)) for at in range(len(block.bounds) - 1)]
-    texts, logprobs, raws = (list(chain.from_iterable(of)) for of in zip(*rows, strict=True))
-    widths = (len(of) for of, *_ in rows)
-    return Block(texts, logprobs, raws, [*accumulate(widths, initial=0)])
-
-
-def _row_put_right(row: Listed) -> Listed:
-    texts, logprobs, raws = row
-    if len(set(raws)) == len(raws) and sorted(logprobs, reverse=True) == list(logprobs):
-        return row
-    candidates = distinct(map(CANDIDATE, zip(texts, logprobs, raws, strict=True)))
-    return cast("Listed", tuple(zip(*candidates, strict=True)))
+def _put_right(
+    texts: Sequence[str],
+    logprobs: Sequence[float | None],
+    raws: Sequence[bytes],
+    bounds: Sequence[int],
+) -> Block:
+    """The candidates with the most likely first at each position, and each once."""
+    given = list(zip(texts, logprobs, raws, strict=True))
+    rows = [
+        distinct(CANDIDATE(of) for of in given[start:end] if of[1] is not None)
+        for start, end in pairwise(bounds)
+    ]
+    columns = zip(*chain.from_iterable(rows), strict=True)
+    texts, logprobs, raws = map(list, columns) if any(rows) else ([], [], [])
+    return Block(texts, logprobs, raws, [*accumulate(map(len, rows), initial=0)])
 
 
 def are(column: Iterable[object], kind: type) -> bool:
@@ -188,8 +187,9 @@ def are(column: Iterable[object], kind: type) -> bool:
     return set(map(type, column)) <= {kind}
 
 
-def _sound(logprobs: list[float]) -> list[float]:
-    """What `sound_logprob` gives for each of these, none of which is above 0."""
-    if min(logprobs, default=0.0) > CENSORED and max(logprobs, default=-1.0) < 0:
-        return logprobs
+def _sound(logprobs: list[float]) -> list[float | None]:
+    """What `sound_logprob` gives for each."""
+    # `max` may pass over NaN.
+    if math.isnan(sum(logprobs)) or max(logprobs, default=0.0) > 0:
+        return list(map(sound_logprob, logprobs))
     return [CENSORED if of <= CENSORED else of + 0.0 for of in logprobs]  # -0.0 prints as such

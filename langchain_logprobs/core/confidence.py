@@ -15,7 +15,7 @@ from numbers import Real
 from operator import mul, sub
 from typing import NamedTuple, cast
 
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob, numbers_of
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob, numbers_of
 
 FLOAT_NOISE = 1e-4
 """A logprob this far above 0 is rounding; further above it is no logprob."""
@@ -159,7 +159,8 @@ def measure(token: TokenLogprob) -> TokenMeasures:
 
     .. versionadded:: 0.1.0
     """
-    listed = _listed_measures(token)
+    numbers = numbers_of(token)
+    listed = numbers and listed_measures(token.logprob, token.raw, *numbers)
     if listed is not None:
         return listed
     logprob = sound_logprob(token.logprob)
@@ -184,17 +185,24 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     )
 
 
-def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
-    """The measures of a token as most are, in a third of the time and to the same last digit.
+def listed_measures(
+    logprob: float | None, raw: bytes | None, row: Sequence[float], raws: Sequence[bytes]
+) -> TokenMeasures | None:
+    """What `measure` gives for a token as most are, in a third of the time, to the same last digit.
 
-    `None` where its candidates were not read column by column, or a number is missing or censored.
+    Args:
+        logprob: The token's.
+        raw: Its bytes.
+        row: The logprobs of its candidates, sound ones, the largest first.
+        raws: Their bytes, all different.
+
+    Returns:
+        `None` where there are no candidates, or a number is missing or censored.
     """
-    numbers, logprob = numbers_of(token), token.logprob
-    if numbers is None or logprob is None or not numbers[0]:
+    if logprob is None or not row:
         return None
-    row, raws = numbers
-    if token.raw in raws:
-        at = raws.index(token.raw)
+    if raw in raws:
+        at = raws.index(raw)
     else:
         row = (*sorted((*row, logprob), reverse=True),)
         at = row.index(logprob)
@@ -252,11 +260,14 @@ def confidence_by_column(
     )
     if known.missing == known.count:
         return known
-    floored = [
-        logprob if logprob > CENSORED else floor_of(tail)
-        for logprob, tail in zip(logprobs, tails, strict=True)
-        if logprob is not None
-    ]
+    sound = _known(logprobs)
+    floored = sound
+    if known.censored:
+        floored = [
+            logprob if logprob > CENSORED else floor_of(tail)
+            for logprob, tail in zip(logprobs, tails, strict=True)
+            if logprob is not None
+        ]
     total = math.fsum(floored)
     mean = total / len(floored)
     limit = float(low_token)  # NumPy's numbers compare to what `bytes` does not take
@@ -268,7 +279,7 @@ def confidence_by_column(
         perplexity=math.exp(min(-mean, MAX_EXPONENT)),
         mean_logprob=mean,
         sum_logprob=total,
-        min_logprob=min(_known(logprobs)),
+        min_logprob=min(sound),
         surprisal_tail=surprisal_tail(floored),
         low=sum(low),
         low_ratio=sum(low) / len(floored),

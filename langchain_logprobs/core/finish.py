@@ -18,10 +18,7 @@ from langchain_logprobs.core.model import (
     ModelCall,
     Outcome,
     Source,
-    TokenLogprob,
-    channels_of,
     completion,
-    logprobs_of,
     tokens_of,
 )
 from langchain_logprobs.core.places import (
@@ -34,6 +31,7 @@ from langchain_logprobs.core.places import (
 )
 from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of
+from langchain_logprobs.core.tokens import TokenLogprob, channels_of, logprobs_of
 
 _NESTED = ("model_kwargs", "extra_body")
 """Parameters in which others are handed through to the provider."""
@@ -232,9 +230,7 @@ def _why_unavailable(
     answer = finished.completions[0] if finished.completions else Completion()
     channels = channels_of(tokens := tokens_of(answer))
     if "content" in channels:
-        content = (
-            tokens if len(channels) == 1 else [of for of in tokens if of.channel == "content"]
-        )
+        content = tokens if len(channels) == 1 else [of for of in tokens if of.channel == "content"]
         if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
             return "choices_interleaved"
         if finished.source == "end" and _is_rest(content, answer.text, generations[0]):

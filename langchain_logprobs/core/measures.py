@@ -19,10 +19,11 @@ from langchain_logprobs.core.confidence import (
     MEASURES,
     Columns,
     TokenMeasures,
+    listed_measures,
     log1mexp,
     measure,
 )
-from langchain_logprobs.core.model import (
+from langchain_logprobs.core.tokens import (
     CENSORED,
     Block,
     TokenLogprob,
@@ -54,15 +55,37 @@ class _Ranks(NamedTuple):
 
 def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of these tokens: what `measure` gives for each, as columns."""
-    if isinstance(tokens, Tokens):
-        return _of_block(tokens.block, tokens) if tokens else NO_COLUMNS
-    parts, at = [], 0
-    for block, run in groupby(blocks_of(tokens)):
-        of = tokens[at : at + len(list(run))]
-        is_whole = block is not None and places_of(of) == [*range(len(block.bounds) - 1)]
-        parts.append(_of_block(block, of) if block and is_whole else _measured_apart(of))
-        at += len(of)
+    logprobs, raws = logprobs_of(tokens), raws_of(tokens)
+    parts: list[Columns] = []
+    at = 0
+    for block, size in _runs(tokens):
+        end = at + size
+        if block is None:
+            parts.append(as_columns(map(measure, tokens[at:end])))
+        else:
+            columns, unlike = _of_block(block, logprobs[at:end], raws[at:end])
+            for place in unlike:
+                logprob, raw = logprobs[at + place], raws[at + place]
+                listed = listed_measures(logprob, raw, *block.numbers(place))
+                measures = measure(tokens[at + place]) if listed is None else listed
+                for column, value in zip(columns, measures, strict=True):
+                    column[place] = value
+            parts.append(columns)
+        at = end
     return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or NO_COLUMNS
+
+
+def _runs(tokens: Sequence[TokenLogprob]) -> Iterable[tuple[Block | None, int]]:
+    """How many tokens in a row are all of one block; between them, of none, or a part of one."""
+    if isinstance(tokens, Tokens):
+        yield from [(tokens.block, len(tokens))] if tokens else []
+        return
+    at = 0
+    for block, run in groupby(blocks_of(tokens)):
+        size = len(list(run))
+        is_whole = block is not None and places_of(tokens[at : at + size]) == [*range(len(block))]
+        yield block if is_whole else None, size
+        at += size
 
 
 def as_columns(measures: Iterable[TokenMeasures]) -> Columns:
@@ -75,23 +98,18 @@ def by_token(columns: Columns) -> list[TokenMeasures]:
     return list(map(MEASURES, zip(*columns, strict=True)))
 
 
-def _measured_apart(tokens: Iterable[TokenLogprob]) -> Columns:
-    return as_columns(map(measure, tokens))
-
-
-def _of_block(block: Block, tokens: Sequence[TokenLogprob]) -> Columns:
-    """The measures of all the tokens that were read in one block."""
-    logprobs, raws = logprobs_of(tokens), raws_of(tokens)
-    if not block.logprobs:
-        return _of_lone(logprobs)
+def _of_block(
+    block: Block, logprobs: Sequence[float | None], raws: Sequence[bytes | None]
+) -> tuple[tuple[list[float | None], ...], Iterable[int]]:
+    """The measures of all the tokens of a block, and which of them are still to be taken."""
     ranks = _ranks(block)
-    if ranks is None:
-        return _measured_apart(tokens)
-    columns, unsure = _of_ranks(ranks.logprobs)
-    for at in {*unsure, *_unlike(ranks, logprobs, raws)}:
-        for column, value in zip(columns, measure(tokens[at]), strict=True):
-            column[at] = value
-    return columns
+    if ranks is not None:
+        columns, unsure = _of_ranks(ranks.logprobs)
+        return columns, {*unsure, *_unlike(ranks, logprobs, raws)}
+    known = [of for of in logprobs if of is not None]
+    if not block.logprobs and len(known) == len(block):
+        return _of_lone(known), ()
+    return tuple([None] * len(block) for _ in NO_COLUMNS), range(len(block))
 
 
 def _unlike(
@@ -109,24 +127,28 @@ def _unlike(
     return compress(count(), map(not_, map(all, zip(*doubtful, strict=True))))
 
 
-def _of_lone(logprobs: Sequence[float]) -> Columns:
+def _of_lone(logprobs: Sequence[float]) -> tuple[list[float | None], ...]:
     """The measures of tokens without candidates: of a model asked for `logprobs` alone."""
-    unknown = [None] * len(logprobs)
-    log_odds = [None if of >= 0 else of - log1mexp(of) for of in logprobs]
-    surprisals = list(map(sub, repeat(0.0), logprobs))
-    return list(map(exp, logprobs)), surprisals, unknown, unknown, unknown, unknown, log_odds
+    columns: tuple[Iterable[float | None], ...] = (
+        map(exp, logprobs),
+        map(sub, repeat(0.0), logprobs),
+        *repeat([None] * len(logprobs), 4),
+        [None if of >= 0 else of - log1mexp(of) for of in logprobs],
+    )
+    return tuple(map(list, columns))
 
 
 def _ranks(block: Block) -> _Ranks | None:
     """The candidates by rank; `None` where most tokens have none."""
     bounds, logprobs, raws = block.bounds, block.logprobs, block.raws
+    width = bounds[1]
+    if width and bounds == [*range(0, len(logprobs) + 1, width)]:
+        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], [])
     widths = list(map(sub, bounds[1:], bounds))
     width = max(set(widths), key=widths.count)
     if not width:
         return None
     regular = [of == width for of in widths]
-    if all(regular):
-        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], [])
     example = bounds[regular.index(True)]
     starts = [at if of else example for at, of in zip(bounds, regular, strict=False)]
     by_rank = [[logprobs[start + at] for start in starts] for at in range(width)]

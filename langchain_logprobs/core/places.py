@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, repeat
-from operator import attrgetter, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
 from langchain_logprobs.core.columns import STRIDE, Reading, are
-from langchain_logprobs.core.model import TokenLogprob, made
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_tokens, tokens_at
+from langchain_logprobs.core.tokens import TokenLogprob, as_tuple
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
 
 
 _TIME, _CHUNK = itemgetter(0), itemgetter(2)
-_INFO, _LOGPROBS, _CONTENT = attrgetter("generation_info"), itemgetter("logprobs"), itemgetter("content")
+_INFO, _LOGPROBS, _CONTENT = (
+    attrgetter("generation_info"),
+    itemgetter("logprobs"),
+    itemgetter("content"),
+)
 _PLAIN = {"content", "refusal"}
 """What a payload in OpenAI's shape holds."""
 
@@ -34,7 +38,7 @@ class Read(NamedTuple):
 
 def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
     """The tokens that one token callback brought, with the time at which they arrived."""
-    return made(read_events([event], shapes).tokens)
+    return as_tuple(read_events([event], shapes).tokens)
 
 
 def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
@@ -58,22 +62,24 @@ def _runs(events: Sequence[Event]) -> Iterable[tuple[Sequence[Event], list[list[
     chunks = list(map(_CHUNK, events))
     found = _every_plain(chunks)
     if found is not None:
-        return [(events, found)]
-    each = zip(events, map(plain_entries, map(_first, chunks)), strict=True)
-    return [
-        ([event for event, _ in run], None)
-        if is_other
-        else tuple(map(list, zip(*run, strict=True)))
-        for is_other, run in groupby(each, lambda of: of[1] is None)
-    ]
+        yield events, found
+        return
+    each = [plain_entries(_first(chunk)) for chunk in chunks]
+    start = 0
+    for is_other, run in groupby(map(is_, each, repeat(None))):
+        end = start + len(list(run))
+        entries = [of for of in each[start:end] if of is not None]
+        yield events[start:end], None if is_other else entries
+        start = end
 
 
 def _every_plain(chunks: Sequence[Any]) -> list[list[Any]] | None:
     """What `plain_entries` gives for each; `None` if one has none, or is somehow unusual."""
     try:
         infos = list(map(_INFO, chunks))
-        payloads = list(map(_LOGPROBS, infos)) if are(infos, dict) else []
-        found = list(map(_CONTENT, payloads)) if are(payloads, dict) else []
+        if not are(infos, dict) or not are(payloads := list(map(_LOGPROBS, infos)), dict):
+            return None
+        found = list(map(_CONTENT, payloads))
     except (AttributeError, KeyError):
         return None
     is_plain = (
@@ -82,7 +88,7 @@ def _every_plain(chunks: Sequence[Any]) -> list[list[Any]] | None:
         and all(map(_PLAIN.issuperset, payloads))
         and not any(map(dict.get, payloads, repeat("refusal")))
     )
-    return found if found and is_plain else None
+    return found if is_plain else None
 
 
 def _add_at_once(reading: Reading, events: Sequence[Event], found: Sequence[list[Any]]) -> bool:

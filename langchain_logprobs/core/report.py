@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
+from math import exp
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -20,19 +21,18 @@ from langchain_logprobs.core.confidence import (
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences
 from langchain_logprobs.core.measures import NO_COLUMNS, as_columns, by_token, columns_of
-from langchain_logprobs.core.model import (
-    Channel,
-    Completion,
-    ModelCall,
-    RunTree,
-    TokenLogprob,
-    channels_of,
-    made,
-    tokens_of,
-)
+from langchain_logprobs.core.model import Completion, ModelCall, RunTree, tokens_of
 from langchain_logprobs.core.records import confidences_for
 from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
 from langchain_logprobs.core.text import align
+from langchain_logprobs.core.tokens import (
+    Channel,
+    TokenLogprob,
+    Tokens,
+    as_tuple,
+    channels_of,
+    logprobs_of,
+)
 from langchain_logprobs.core.tools import ToolConfidence, tool_fields
 
 Unavailable = Literal[
@@ -101,12 +101,22 @@ class Measured:
     def confidence(self, low_token: float) -> Confidence:
         """What `confidence_of` gives for the tokens."""
         surprisals = self.columns[TokenMeasures._fields.index("surprisal")]
-        logprobs = [None if of is None else 0.0 - of for of in surprisals]
+        logprobs = (
+            self.tokens.logprobs
+            if isinstance(self.tokens, Tokens)
+            else [None if of is None else 0.0 - of for of in surprisals]
+        )
         return confidence_by_column(logprobs, self.columns, low_token=low_token)
+
+    def probabilities(self, tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
+        """The probabilities of these tokens."""
+        if tokens is self.tokens:
+            return self.columns[TokenMeasures._fields.index("probability")]
+        return [None if of is None else exp(of) for of in logprobs_of(tokens)]
 
     def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
         """The measures of these tokens: taken anew for those that a processor has changed."""
-        if tokens is self.tokens or tokens is made(self.tokens):
+        if tokens is self.tokens or tokens is as_tuple(self.tokens):
             return by_token(self.columns)
         known = dict(zip(map(id, self.tokens), by_token(self.columns), strict=True))
         return [known.get(id(token)) or measure(token) for token in tokens]
@@ -159,7 +169,7 @@ class CallReport:
     @property
     def tokens(self) -> tuple[TokenLogprob, ...]:
         """The headline's tokens: the content of the first completion."""
-        return made(self.headline)
+        return as_tuple(self.headline)
 
     @property
     def headline(self) -> Sequence[TokenLogprob]:

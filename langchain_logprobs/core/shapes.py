@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from langchain_logprobs.core.columns import STRIDE, Reading
 from langchain_logprobs.core.confidence import distinct, sound_logprob
-from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob, Tokens, readable
+from langchain_logprobs.core.tokens import Candidate, Channel, TokenLogprob, Tokens, readable
 
 Shape = Callable[[object], Iterable[TokenLogprob] | None]
 """A payload reader; `None` means "not my shape"."""
@@ -83,9 +83,7 @@ SHAPES: tuple[Shape, ...] = (read_parallel, read_channels, read_list, read_text,
 """Every shape met so far; what is more particular comes first."""
 
 
-def read_tokens(
-    payload: object, shapes: Sequence[Shape] = SHAPES
-) -> Sequence[TokenLogprob] | None:
+def read_tokens(payload: object, shapes: Sequence[Shape] = SHAPES) -> Sequence[TokenLogprob] | None:
     """The tokens in a provider's payload, in order.
 
     Args:
@@ -129,7 +127,7 @@ def tokens_at(
 ) -> tuple[TokenLogprob, ...] | None:
     """What `read_tokens` gives, with the time at which it arrived."""
     tokens = read_tokens(payload, shapes)
-    return tokens and tuple(replace(of, at_ns=at_ns) for of in tokens)
+    return None if tokens is None else tuple(replace(of, at_ns=at_ns) for of in tokens)
 
 
 def plain_entries(payload: object) -> list[Any] | None:

@@ -14,7 +14,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import Literal
 
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.model import Candidate, TokenLogprob
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 
 Alignment = Literal["exact", "approximate"]
 """How well the places of the tokens in the answer are known.

@@ -14,17 +14,12 @@ from itertools import chain, compress, count, islice, repeat
 from typing import Literal, NamedTuple, TypeVar
 
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
-from langchain_logprobs.core.model import (
-    Completion,
-    ModelCall,
-    TokenLogprob,
-    logprobs_of,
-    tokens_of,
-)
+from langchain_logprobs.core.model import Completion, ModelCall, tokens_of
 from langchain_logprobs.core.processors import likelihood
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import align, pieces
+from langchain_logprobs.core.tokens import TokenLogprob, logprobs_of
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import provider_name, sendable
 
