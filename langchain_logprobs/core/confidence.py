@@ -168,7 +168,7 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     # Its mass counts even where only the list has it.
     chosen = own if logprob is None else logprob
     weighed = sorted(others if chosen is None else [*others, chosen], reverse=True)
-    against, entropy, tail = math.fsum(map(math.exp, others)), None, None
+    against, entropy, tail = sum(map(math.exp, others)), None, None
     if token.candidates and weighed and weighed[0] > CENSORED:
         masses = list(map(math.exp, weighed))
         entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, weighed)), weighed[0])
@@ -212,7 +212,7 @@ def listed_measures(
     probability, first = masses[at], row[0]
     entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
     masses[at] = 0.0
-    against = 0.0 if tail > LEAST_TAIL else math.fsum(masses)
+    against = 0.0 if tail > LEAST_TAIL else sum(masses)
     log_odds = _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
     margin = first - row[1] if len(row) > 1 else None
     rank = row.index(logprob) + 1
@@ -358,11 +358,11 @@ def _entropy_and_tail(
 ) -> tuple[float, float]:
     """The entropy over these, largest first, with all the rest as one symbol; that rest's mass."""
     # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
-    tail = -math.fsum([math.expm1(first), *masses[1:]])
+    tail = -sum([math.expm1(first), *masses[1:]])
     if tail <= 0:  # the masses are rounded too
-        return max(0.0, -math.fsum(terms)), 0.0
+        return max(0.0, -sum(terms)), 0.0
     terms.append(tail * math.log(tail))
-    return max(0.0, -math.fsum(terms)), tail
+    return max(0.0, -sum(terms)), tail
 
 
 def _margin(descending: Sequence[float]) -> float | None:

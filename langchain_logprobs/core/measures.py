@@ -2,14 +2,14 @@
 
 A call's tokens are measured while the user waits for its end. So what is alike in most of them is
 taken by the interpreter's own loops (`map`, `zip`), whole columns at a time, and only a token that
-is unlike the rest is left to `measure`. Sums are exact (`fsum`), so their order does not matter.
+is unlike the rest is measured on its own. Both add up in the same order, to the same last digit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, compress, count, groupby, repeat
-from math import exp, expm1, fsum, log
+from math import exp, expm1, log
 from operator import eq, gt, mul, neg, not_, sub
 from typing import NamedTuple
 
@@ -166,20 +166,20 @@ def _of_ranks(
     first, size = ranks[0], len(ranks[0])
     masses = [list(map(exp, rank)) for rank in ranks]
     less_one = list(map(expm1, first))  # of a mass near 1, the sum alone would leave rounding
-    tails = list(map(neg, map(fsum, zip(less_one, *masses[1:], strict=True))))
+    tails = list(map(neg, map(sum, zip(less_one, *masses[1:], strict=True))))
     against, unsure = list(map(neg, less_one)), []
     least = min(tails)
     if least <= LEAST_TAIL:
         small = [at for at, tail in enumerate(tails) if tail <= LEAST_TAIL]
         for at in small:
-            against[at] = fsum(mass[at] for mass in masses[1:])
+            against[at] = sum([mass[at] for mass in masses[1:]])
         unsure = [at for at in small if against[at] <= LEAST_MASS]
         for at in unsure:
             against[at] = 1.0
         tails = [max(0.0, tail) for tail in tails]
     logs = map(log, tails) if least > 0 else [log(tail) if tail else 0.0 for tail in tails]
     terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, logs)]
-    entropies = map(neg, map(fsum, zip(*terms, strict=True)))
+    entropies = map(neg, map(sum, zip(*terms, strict=True)))
     columns: tuple[Iterable[float | None], ...] = (
         masses[0],
         map(sub, repeat(0.0), first),

@@ -20,13 +20,8 @@ _KEYS = ("logprobs", "logprobs_result", "log_probs")
 
 
 _TIME, _CHUNK = itemgetter(0), itemgetter(2)
-_INFO, _LOGPROBS, _CONTENT = (
-    attrgetter("generation_info"),
-    itemgetter("logprobs"),
-    itemgetter("content"),
-)
-_PLAIN = {"content", "refusal"}
-"""What a payload in OpenAI's shape holds."""
+_INFO, _LOGPROBS = attrgetter("generation_info"), itemgetter("logprobs")
+_CONTENT, _REFUSAL = itemgetter("content"), itemgetter("refusal")
 
 
 class Read(NamedTuple):
@@ -80,15 +75,12 @@ def _every_plain(chunks: Sequence[Any]) -> list[list[Any]] | None:
         if not are(infos, dict) or not are(payloads := list(map(_LOGPROBS, infos)), dict):
             return None
         found = list(map(_CONTENT, payloads))
+        sizes = set(map(len, payloads))
+        # Beside the content, at the most a refusal that is none: no other shape, no other channel.
+        is_plain = sizes == {1} or (sizes == {2} and not any(map(_REFUSAL, payloads)))
     except (AttributeError, KeyError):
         return None
-    is_plain = (
-        are(found, list)
-        and all(found)
-        and all(map(_PLAIN.issuperset, payloads))
-        and not any(map(dict.get, payloads, repeat("refusal")))
-    )
-    return found if is_plain else None
+    return found if is_plain and are(found, list) and all(found) else None
 
 
 def _add_at_once(reading: Reading, events: Sequence[Event], found: Sequence[list[Any]]) -> bool:
