@@ -24,9 +24,9 @@ from benchmarks.fields_corpus import KINDS, Answer, corpus
 from benchmarks.fields_probe import PACKAGES
 from langchain_logprobs.core.confidence import TokenMeasures, measure
 from langchain_logprobs.core.fields import fields_of, tokens_in
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.scanner import Scanner, scan, step
 from langchain_logprobs.core.text import align
+from langchain_logprobs.core.tokens import TokenLogprob
 
 OURS = "langchain-logprobs"
 HERE = Path(__file__).parent

@@ -19,8 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
-from langchain_logprobs.core.model import Candidate, Completion, ModelCall, TokenLogprob
+from langchain_logprobs.core.model import Completion, ModelCall
 from langchain_logprobs.core.report import CallReport, call_report
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.store import Store, StoredRuns
 
 WORDS = [f" w{index}" for index in range(2_000)]

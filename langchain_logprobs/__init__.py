@@ -19,14 +19,7 @@ if TYPE_CHECKING:
         confidence_of,
         measure,
     )
-    from langchain_logprobs.core.model import (
-        Candidate,
-        Completion,
-        ModelCall,
-        Run,
-        RunTree,
-        TokenLogprob,
-    )
+    from langchain_logprobs.core.model import Completion, ModelCall, Run, RunTree
     from langchain_logprobs.core.processors import keep_lowest, redact, sample
     from langchain_logprobs.core.report import (
         CallReport,
@@ -38,6 +31,7 @@ if TYPE_CHECKING:
         through,
     )
     from langchain_logprobs.core.shapes import Shape
+    from langchain_logprobs.core.tokens import Candidate, TokenLogprob
     from langchain_logprobs.delivery import CallWatcher
     from langchain_logprobs.handler import LogprobsCallbackHandler
     from langchain_logprobs.instrumentation import instrument, uninstrument
@@ -49,7 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "collect": ("get_logprobs_callback",),
     "core.confidence": ("Confidence", "TokenMeasures", "confidence_of", "measure"),
-    "core.model": ("Candidate", "Completion", "ModelCall", "Run", "RunTree", "TokenLogprob"),
+    "core.model": ("Completion", "ModelCall", "Run", "RunTree"),
     "core.processors": ("keep_lowest", "redact", "sample"),
     "core.report": (
         "CallReport",
@@ -61,6 +55,7 @@ _HOMES = {
         "through",
     ),
     "core.shapes": ("Shape",),
+    "core.tokens": ("Candidate", "TokenLogprob"),
     "delivery": ("CallWatcher",),
     "handler": ("LogprobsCallbackHandler",),
     "instrumentation": ("instrument", "uninstrument"),

@@ -13,7 +13,7 @@ from uuid import UUID
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from langchain_logprobs.core.model import RunTree, TokenLogprob
+from langchain_logprobs.core.model import RunTree
 from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import (
     CallReport,
@@ -24,6 +24,7 @@ from langchain_logprobs.core.report import (
     through,
 )
 from langchain_logprobs.core.shapes import Shape
+from langchain_logprobs.core.tokens import TokenLogprob
 from langchain_logprobs.settings import Settings
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import metrics_of

@@ -12,7 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
-from langchain_logprobs.core.model import Outcome, RunKind, TokenLogprob
+from langchain_logprobs.core.model import Outcome, RunKind
 from langchain_logprobs.core.places import event_tokens
 from langchain_logprobs.core.report import (
     CallReport,
@@ -23,6 +23,7 @@ from langchain_logprobs.core.report import (
 )
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.start import open_call, parent_of, run_kind, run_name, run_uuid
+from langchain_logprobs.core.tokens import TokenLogprob
 from langchain_logprobs.delivery import Delivery, default_sinks
 from langchain_logprobs.emitters import Emitter, as_sinks
 from langchain_logprobs.losses import losses

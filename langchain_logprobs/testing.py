@@ -30,9 +30,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.core.text import joined, pieces
+from langchain_logprobs.core.tokens import Candidate, Channel, TokenLogprob
 
 __all__ = [
     "Answer",

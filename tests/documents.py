@@ -11,8 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.scanner import step
+from langchain_logprobs.core.tokens import TokenLogprob
 
 NUMBERS = [
     "0",

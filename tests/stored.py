@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from uuid import UUID, uuid4
 
-from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
+from langchain_logprobs.core.model import Completion, ModelCall
 from langchain_logprobs.core.report import CallReport, call_report
+from langchain_logprobs.core.tokens import TokenLogprob
 
 SECOND = 1_000_000_000
 

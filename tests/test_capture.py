@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from langchain_logprobs.core.capture import Capture, Ended, OpenCall
-from langchain_logprobs.core.model import Completion, ModelCall, RunTree, TokenLogprob
+from langchain_logprobs.core.model import Completion, ModelCall, RunTree
 from langchain_logprobs.core.report import CallReport, call_report
+from langchain_logprobs.core.tokens import TokenLogprob
 
 
 def uid(number: int) -> UUID:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
-from itertools import repeat
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_logprobs.core.columns import BLOCK, plain_tokens
+from langchain_logprobs.core.columns import STRIDE, Reading
 from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.measures import by_token, columns_of
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob, Tokens, as_tuple
 
 
 class OneByOne(dict[str, Any]):
@@ -57,15 +57,25 @@ def answer(tokens: int, candidates: int) -> list[dict[str, Any]]:
     return [{**top[0], "top_logprobs": top} for top in tops]
 
 
-def both_ways(said: list[dict[str, Any]]) -> None:
-    at_once = read_tokens({"content": said})
-    each = read_tokens({"content": [OneByOne(entry) for entry in said]})
+def at_once(said: list[dict[str, Any]], times: Iterable[int | None] = ()) -> Tokens:
+    """The tokens of entries that are read in one go."""
+    reading = Reading()
+    assert reading.add_entries(said, times or [None] * len(said))
+    tokens = reading.tokens()
+    assert isinstance(tokens, Tokens)
+    return tokens
 
-    assert at_once == each
-    assert repr(at_once) == repr(each)  # -0.0 equals 0.0
-    measured = [measure(of) for of in each or ()]
-    assert [measure(of) for of in at_once or ()] == measured
-    assert repr(by_token(columns_of(at_once or ()))) == repr(measured)
+
+def both_ways(said: list[dict[str, Any]]) -> None:
+    together = read_tokens({"content": said}) or ()
+    each = read_tokens({"content": [OneByOne(entry) for entry in said]}) or ()
+
+    assert as_tuple(together) == each
+    assert repr(as_tuple(together)) == repr(each)  # -0.0 equals 0.0
+    measured = [measure(of) for of in each]
+    assert [measure(of) for of in together] == measured
+    assert repr(by_token(columns_of(together))) == repr(measured)
+    assert repr(by_token(columns_of(as_tuple(together)))) == repr(measured)
 
 
 @given(entries(SOUND), st.integers(1, 40))
@@ -73,7 +83,7 @@ def test_sound_entries_read_at_once_are_what_they_are_one_by_one(
     said: list[dict[str, Any]], times: int
 ) -> None:
     both_ways(said * times)
-    assert not said or plain_tokens(said, "content", repeat(None)) is not None
+    assert not said or len(at_once(said)) == len(said)
 
 
 @given(entries(SOUND), entries(LISTED))
@@ -81,16 +91,15 @@ def test_unusual_entries_among_them_change_nothing(
     sound: list[dict[str, Any]], unusual: list[dict[str, Any]]
 ) -> None:
     both_ways([*sound, *unusual])
-    both_ways([*sound * BLOCK, *unusual, *sound])
+    both_ways([*sound * STRIDE, *unusual, *sound])
 
 
 def test_what_a_model_answers_is_read_at_once_whole() -> None:
-    said = answer(3 * BLOCK, 5)
+    said = answer(3 * STRIDE, 5)
 
-    tokens = plain_tokens(said, "content", range(3 * BLOCK))
+    tokens = at_once(said, range(3 * STRIDE))
 
-    assert tokens is not None
-    assert [of.at_ns for of in tokens] == list(range(3 * BLOCK))
+    assert [of.at_ns for of in tokens] == list(range(3 * STRIDE))
     both_ways(said)
 
 
@@ -107,7 +116,7 @@ def test_tokens_unlike_the_rest_of_their_block_have_the_measures_they_have_alone
     unlike: list[tuple[int, int, float]], width: int
 ) -> None:
     """Of more candidates or fewer, not the most likely of them, with hardly anything left over."""
-    said = answer(BLOCK // 2, width) if width else []
+    said = answer(STRIDE // 2, width) if width else []
     for candidates, chosen, left in unlike:
         masses = [0.5**place for place in range(1, candidates + 1)]
         total = sum(masses)
@@ -131,8 +140,7 @@ def test_a_censored_candidate_bounds_no_margin_among_tokens_that_have_one() -> N
 
 
 def test_part_of_a_block_has_the_measures_of_its_tokens() -> None:
-    tokens = plain_tokens(answer(9, 3), "content", repeat(None))
-    assert tokens is not None
+    tokens = at_once(answer(9, 3))
     apart = [TokenLogprob("a", -0.5), *tokens[2:5], TokenLogprob("b", None), *tokens, tokens[0]]
 
     assert by_token(columns_of(apart)) == [measure(of) for of in apart]
@@ -155,9 +163,7 @@ def test_a_chosen_token_that_is_listed_with_another_logprob_counts_with_its_own(
 @pytest.fixture
 def token() -> TokenLogprob:
     (entry,) = answer(1, 2)
-    tokens = plain_tokens([entry], "content", [5])
-    assert tokens is not None
-    return tokens[0]
+    return at_once([entry], [5])[0]
 
 
 @pytest.fixture

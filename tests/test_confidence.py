@@ -24,7 +24,7 @@ from langchain_logprobs.core.confidence import (
     surprisal_tail,
     window_means,
 )
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 
 LN2, LN3, LN4, LN5, LN10 = (math.log(number) for number in (2, 3, 4, 5, 10))
 HALF, QUARTER, FIFTH, TENTH = -LN2, -LN4, -LN5, -LN10

@@ -21,8 +21,8 @@ from langchain_logprobs.core.fields import (
     pooled,
     tokens_in,
 )
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.text import Aligned
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 
 words = st.text(st.characters(codec="utf-8", exclude_characters='{}[]"'), max_size=8)
 

@@ -27,9 +27,10 @@ from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.finish import Finished, asks_for_logprobs, finish
-from langchain_logprobs.core.model import Candidate, Channel, Completion, TokenLogprob
+from langchain_logprobs.core.model import Completion
 from langchain_logprobs.core.places import event_tokens
 from langchain_logprobs.core.report import Unavailable, call_report
+from langchain_logprobs.core.tokens import Candidate, Channel, TokenLogprob
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer, token
 
 RUN = UUID(int=7)

@@ -13,7 +13,7 @@ from stored import a_report
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.cli import render
 from langchain_logprobs.core import heat, html
-from langchain_logprobs.core.model import Candidate, TokenLogprob
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.testing import ScriptedChatModel, answer, token
 
 

@@ -16,8 +16,8 @@ from pydantic import AliasChoices, BaseModel, Field
 from langchain_logprobs.core.choices import labels_from, labels_in
 from langchain_logprobs.core.fields import Fields, fields_of
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.text import align
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 
 
 def token(text: str, probability: float, listed: Mapping[str, float] | None = None) -> TokenLogprob:

@@ -12,8 +12,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from langchain_logprobs.core.confidence import confidence_of
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
+from langchain_logprobs.core.tokens import TokenLogprob
 from langchain_logprobs.local import LocalModel
 
 Chat = Callable[..., ChatOpenAI]

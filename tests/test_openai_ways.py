@@ -25,7 +25,7 @@ from openai_server import RECORD, Served, logprob, serving
 from pydantic import BaseModel
 
 from langchain_logprobs import Candidate, LogprobsCallbackHandler, TokenLogprob, with_logprobs
-from langchain_logprobs.core.model import Channel
+from langchain_logprobs.core.tokens import Channel
 
 pytestmark = [
     pytest.mark.anyio,

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from receiver import Received, attributes, receiving
 
 from langchain_logprobs import LogprobsCallbackHandler
-from langchain_logprobs.core.model import Candidate, TokenLogprob
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.testing import ScriptedChatModel, answer
 
 SECRET, OTHER, PROMPT = "Xylophonist", "Quetzalcoatl", "Zanzibarian"

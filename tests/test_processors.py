@@ -17,15 +17,10 @@ from hypothesis import strategies as st
 
 from langchain_logprobs import keep_lowest, redact, sample, through
 from langchain_logprobs.core.confidence import confidence_of, measure
-from langchain_logprobs.core.model import (
-    Candidate,
-    Completion,
-    ModelCall,
-    RunTree,
-    TokenLogprob,
-)
+from langchain_logprobs.core.model import Completion, ModelCall, RunTree
 from langchain_logprobs.core.processors import MASK, likelihood
 from langchain_logprobs.core.report import CallReport, Report, TreeReport, call_report, tree_report
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.testing import ScriptedChatModel, answer, token
 
 ROOT = UUID(int=1)

@@ -18,14 +18,9 @@ from opentelemetry.trace import set_span_in_context
 from rich.console import Console, RenderableType
 
 from langchain_logprobs.cli import render
-from langchain_logprobs.core.model import (
-    CENSORED,
-    Candidate,
-    Completion,
-    ModelCall,
-    TokenLogprob,
-)
+from langchain_logprobs.core.model import Completion, ModelCall
 from langchain_logprobs.core.report import CallReport, Unavailable, call_report
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 
 RUN = UUID(int=1)
 

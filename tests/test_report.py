@@ -7,13 +7,14 @@ from uuid import UUID, uuid4
 
 from langchain_logprobs import CallReport, RunTree, TokenLogprob, confidence_of
 from langchain_logprobs.core.confidence import Confidence
-from langchain_logprobs.core.model import Channel, Completion, ModelCall
+from langchain_logprobs.core.model import Completion, ModelCall
 from langchain_logprobs.core.report import (
     SequenceConfidence,
     call_report,
     channels,
     tree_report,
 )
+from langchain_logprobs.core.tokens import Channel
 
 
 def said(text: str, logprob: float | None, channel: Channel = "content") -> TokenLogprob:

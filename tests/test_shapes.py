@@ -17,7 +17,6 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 from pydantic import BaseModel
 
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.places import event_tokens
 from langchain_logprobs.core.shapes import (
     SHAPES,
@@ -30,6 +29,7 @@ from langchain_logprobs.core.shapes import (
     read_wrapped,
     tokens_at,
 )
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 
 PAYLOADS = Path(__file__).parent / "payloads"
 Token, C = TokenLogprob, Candidate

@@ -27,15 +27,9 @@ from langchain_core.runnables import RunnableLambda
 from stored import SECOND, a_report
 
 from langchain_logprobs import LogprobsCallbackHandler, keep_lowest, redact
-from langchain_logprobs.core.model import (
-    CENSORED,
-    Candidate,
-    Completion,
-    ModelCall,
-    RunTree,
-    TokenLogprob,
-)
+from langchain_logprobs.core.model import Completion, ModelCall, RunTree
 from langchain_logprobs.core.report import call_report, tree_report
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.store import Query, Store, StoredRuns, StoreError, default_path, store_at
 from langchain_logprobs.store import schema as schema_module
 from langchain_logprobs.store.codec import DamagedError, decode, encode

@@ -14,9 +14,10 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field
 
-from langchain_logprobs.core.model import Completion, ModelCall, TokenLogprob
+from langchain_logprobs.core.model import Completion, ModelCall
 from langchain_logprobs.core.processors import redact
 from langchain_logprobs.core.report import CallReport, call_report
+from langchain_logprobs.core.tokens import TokenLogprob
 
 ID = UUID(int=1)
 

@@ -20,9 +20,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic import BaseModel, ValidationError
 
 from langchain_logprobs import LogprobsCallbackHandler
-from langchain_logprobs.core.model import Candidate, TokenLogprob
 from langchain_logprobs.core.report import TreeReport
 from langchain_logprobs.core.shapes import read_tokens
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.testing import (
     Answer,
     CollectingSink,

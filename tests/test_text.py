@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
 from langchain_logprobs.core.text import Aligned, align, joined, pieces
+from langchain_logprobs.core.tokens import TokenLogprob
 
 ANY = st.characters(codec="utf-8")
 PAYLOADS = Path(__file__).parent / "payloads"

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_logprobs.core.choices import labels_from
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.shapes import read_tokens
+from langchain_logprobs.core.tokens import TokenLogprob
 from langchain_logprobs.core.tools import same, tool_fields
 
 PAYLOADS = Path(__file__).parent / "payloads"

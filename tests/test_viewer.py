@@ -30,8 +30,9 @@ from stored import SECOND, a_report
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.core import heat
-from langchain_logprobs.core.model import CENSORED, Candidate, Completion, TokenLogprob
+from langchain_logprobs.core.model import Completion
 from langchain_logprobs.core.report import call_report
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.store import Store
 from langchain_logprobs.testing import ScriptedChatModel, answer, token
 from langchain_logprobs.viewer.answers import uncertain_windows

@@ -23,8 +23,8 @@ from rich.text import Text
 
 from langchain_logprobs.core.confidence import identity, measure
 from langchain_logprobs.core.heat import LIGHT as HEAT
-from langchain_logprobs.core.model import Candidate, TokenLogprob
 from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.telemetry import names
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from langchain_logprobs.cli import render
 from langchain_logprobs.cli.options import clock, console
 from langchain_logprobs.cli.trace import trace
 from langchain_logprobs.core.confidence import measure
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.plain import plain_report
 from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import CallReport
+from langchain_logprobs.core.tokens import TokenLogprob
 from langchain_logprobs.store.query import Query
 from langchain_logprobs.store.reader import RunSummary, StoredRuns
 

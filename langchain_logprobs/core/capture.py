@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Literal
 from uuid import UUID
 
-from langchain_logprobs.core.model import Outcome, Run, RunKind, RunTree
+from langchain_logprobs.core.model import Outcome, Run, RunKind, RunTree, tokens_of
 from langchain_logprobs.core.report import CallReport, Unavailable
 
 Event = tuple[int, object, Any, object]
@@ -279,7 +279,7 @@ class Capture:
 
     def add_report(self, report: CallReport) -> bool:
         """Keeps the report of a call for its tree; whether that is still under way."""
-        tokens = sum(len(completion.tokens) for completion in report.call.completions)
+        tokens = sum(map(len, map(tokens_of, report.call.completions)))
         with self._lock:
             tree = self._trees.get(report.call.root_run_id)
             if tree is None:

@@ -1,118 +1,195 @@
 """Many token entries at once, column by column: what most chunks of most streams hold.
 
 An answer has thousands of entries and candidates, and they are read while the user waits for the
-end of the call. So the loops here are the interpreter's own (`map`, `zip`, `set`), and a block of
-entries that holds anything unusual is left to the readers of `shapes`, which take them one by one.
+end of the call. So the loops here are the interpreter's own (`map`, `zip`, `set`), and entries that
+hold anything unusual are left to the readers of `shapes`, which take them one by one.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, compress, count, repeat
-from operator import itemgetter, lt
-from typing import Any, cast
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, compress, count, pairwise
+from operator import ge, itemgetter, lt
+from typing import Any, NamedTuple, cast
 
 from langchain_logprobs.core.confidence import distinct, sound_logprob
-from langchain_logprobs.core.model import (
+from langchain_logprobs.core.tokens import (
     CANDIDATE,
     CENSORED,
+    ESCAPE,
     Block,
     Channel,
-    Listed,
     TokenLogprob,
-    listed_tokens,
+    Tokens,
 )
 
-BLOCK = 256
-"""Entries read at once."""
-LEAST_BLOCK = 32
-"""A block with an unusual entry is read in halves, and so on down to this many: then one by one."""
+STRIDE = 64
+"""Entries read at once: so few that the processor still has at hand what it has just looked at, for
+the next column; and one that is unusual leaves no more than these to be read one by one."""
 
 _TEXT, _LOGPROB = itemgetter("token"), itemgetter("logprob")
 _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
-_ESCAPE = "\\x"
-"""What the texts of tokens hold that some servers write as bytes."""
 
 
-def plain_tokens(
-    entries: Sequence[Any], channel: Channel, times: Iterable[int | None]
-) -> list[TokenLogprob] | None:
-    """The tokens of entries in OpenAI's shape, complete with bytes; `None` for any others.
+class _Columns(NamedTuple):
+    """Entries, then the candidates of all of them; and how many each entry has."""
 
-    Args:
-        entries: A block of them.
-        channel: What they are part of.
-        times: When each arrived.
+    texts: list[str]
+    logprobs: list[float]
+    raws: list[bytes]
+    widths: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """The columns of entries that were read in a row, and of their candidates."""
+
+    texts: list[str] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    raws: list[bytes] = field(default_factory=list)
+    times: list[int | None] = field(default_factory=list)
+    top_texts: list[str] = field(default_factory=list)
+    top_logprobs: list[float] = field(default_factory=list)
+    top_raws: list[bytes] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+
+    def add(self, columns: _Columns, times: Iterable[int | None]) -> None:
+        """Takes further entries."""
+        texts, logprobs, raws, widths = columns
+        size = len(widths)
+        self.texts.extend(texts[:size])
+        self.logprobs.extend(logprobs[:size])
+        self.raws.extend(raws[:size])
+        self.times.extend(times)
+        self.top_texts.extend(texts[size:])
+        self.top_logprobs.extend(logprobs[size:])
+        self.top_raws.extend(raws[size:])
+        self.widths.extend(widths)
+
+    def tokens(self, channel: Channel) -> Tokens:
+        """The tokens that were read."""
+        block = _block(self.top_texts, self.top_logprobs, self.top_raws, self.widths)
+        are_plain = _are_sound([self.logprobs])
+        logprobs = self.logprobs if are_plain else _sound(self.logprobs)
+        return Tokens(self.texts, logprobs, self.raws, self.times, block, channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The tokens that were read so far: many at once, or one by one, in between.
+
+    Attributes:
+        channel: What those are part of that are read at once.
     """
-    try:
-        return _tokens(entries, channel, times)
-    except Exception:  # noqa: BLE001 - whose `__index__` a list of bytes runs, nobody knows; the
-        return None  # readers of single entries are asked next, and tell what cannot be read
+
+    channel: Channel = "content"
+    _parts: list[_Gathered | Sequence[TokenLogprob]] = field(default_factory=list)
+
+    def add_entries(self, entries: list[Any], times: Iterable[int | None]) -> bool:
+        """Reads entries in OpenAI's shape, complete with bytes; whether all of them are.
+
+        Args:
+            entries: If one of them is anything else, none is read.
+            times: When each arrived.
+        """
+        try:
+            columns = _columns(entries)
+        except Exception:  # noqa: BLE001 - whose `__index__` a list of bytes runs, nobody knows;
+            return False  # the readers of single entries are asked next, and tell what is unread
+        if columns is None:
+            return False
+        last = self._parts[-1] if self._parts else None
+        if not isinstance(last, _Gathered):
+            last = _Gathered()
+            self._parts.append(last)
+        last.add(columns, times)
+        return True
+
+    def add_tokens(self, tokens: Sequence[TokenLogprob]) -> None:
+        """Adds tokens that were read one by one."""
+        if tokens:
+            self._parts.append(tokens)
+
+    def tokens(self) -> Sequence[TokenLogprob]:
+        """All of them, in order; column by column, if they were all read at once."""
+        parts = [of.tokens(self.channel) if isinstance(of, _Gathered) else of for of in self._parts]
+        return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(parts))
 
 
-def _tokens(
-    entries: Sequence[Any], channel: Channel, times: Iterable[int | None]
-) -> list[TokenLogprob] | None:
-    if not _are(entries, dict) or not _are(tops := list(map(_TOP, entries)), list):
+def _columns(entries: list[Any]) -> _Columns | None:
+    if not are(entries, dict) or not are(tops := list(map(_TOP, entries)), list):
         return None
-    everything = [*entries, *chain.from_iterable(tops)]
-    if not _are(everything, dict):
+    size, everything = len(entries), list(entries)
+    deque(map(everything.extend, tops), maxlen=0)
+    if not are(everything, dict):
         return None
-    texts, raws = list(map(_TEXT, everything)), list(map(_RAW, everything))
-    if not _are(raws, list) or _ESCAPE in "".join(texts):  # which raises at what is no text
+    texts, logprobs = list(map(_TEXT, everything)), list(map(_LOGPROB, everything))
+    raws = list(map(_RAW, everything))
+    if not (are(raws, list) and all(raws)):  # an empty list is how some servers say "not known"
         return None
-    raws, logprobs = list(map(bytes, raws)), _sound(list(map(_LOGPROB, everything)))
-    if logprobs is None or not all(raws):  # how some servers say "not known"
-        return None
-    size = len(entries)
-    block = _block(
-        tuple(texts[size:]),
-        tuple(logprobs[size:]),
-        tuple(raws[size:]),
-        list(accumulate(map(len, tops), initial=0)),
-    )
-    return listed_tokens(texts, logprobs, raws, repeat(channel), times, block=block)
+    if not are(logprobs, float) or not are(texts, str) or ESCAPE in "".join(texts[:size]):
+        return None  # what the texts of candidates hold is looked at when somebody asks
+    return _Columns(texts, logprobs, list(map(bytes, raws)), list(map(len, tops)))
 
 
-def _block(
-    texts: tuple[str, ...],
-    logprobs: tuple[float, ...],
-    raws: tuple[bytes, ...],
-    bounds: list[int],
-) -> Block:
-    """The candidates of tokens, which begin and end at these bounds, put right where need be."""
+def _block(texts: list[str], logprobs: list[float], raws: list[bytes], widths: list[int]) -> Block:
+    """The candidates of tokens that have so many each, put right where need be."""
+    bounds = [*accumulate(widths, initial=0)]
+    if len(set(widths)) == 1:
+        ranks = [logprobs[at :: widths[0]] for at in range(widths[0])]
+        if _are_sound(ranks) and _are_different(zip(*[iter(raws)] * len(ranks), strict=True), raws):
+            return Block(texts, logprobs, raws, bounds)
+    sound = _sound(logprobs)
     rising = compress(count(1), map(lt, logprobs, logprobs[1:]))
-    in_order = set(bounds).issuperset(rising)
     rows = map(raws.__getitem__, map(slice, bounds, bounds[1:]))
-    if in_order and sum(map(len, map(dict.fromkeys, rows))) == len(raws):  # smaller than sets
-        return Block(texts, logprobs, raws, bounds)
-    given = Block(texts, logprobs, raws, bounds)
-    put_right = [_put_right(given.row(at)) for at in range(len(bounds) - 1)]
-    columns = zip(*put_right, strict=True)
-    texts, logprobs, raws = (tuple(chain.from_iterable(of)) for of in columns)
-    return Block(texts, logprobs, raws, [*accumulate((len(of) for of, *_ in put_right), initial=0)])
+    if None not in sound and set(bounds).issuperset(rising) and _are_different(rows, raws):
+        return Block(texts, cast("list[float]", sound), raws, bounds)
+    return _put_right(texts, sound, raws, bounds)
 
 
-def _put_right(row: Listed) -> Listed:
-    """The row with the most likely first, and each once."""
-    texts, logprobs, raws = row
-    if len(set(raws)) == len(raws) and sorted(logprobs, reverse=True) == list(logprobs):
-        return row
-    candidates = distinct(map(CANDIDATE, zip(texts, logprobs, raws, strict=True)))
-    return cast("Listed", tuple(zip(*candidates, strict=True)))
+def _are_sound(ranks: Sequence[Sequence[float]]) -> bool:
+    """Whether candidates, by rank, are in order, and none has an unusual logprob."""
+    return not ranks or (
+        max(ranks[0]) < 0
+        and min(ranks[-1]) > CENSORED
+        and not math.isnan(sum(ranks[0]))  # to which nothing else compares
+        and all(all(map(ge, more, less)) for more, less in pairwise(ranks))
+    )
 
 
-def _are(column: Iterable[object], kind: type) -> bool:
+def _are_different(rows: Iterable[Iterable[bytes]], raws: Sequence[bytes]) -> bool:
+    """Whether in each of the rows, which these are, all are different."""
+    return sum(map(len, map(set, rows))) == len(raws)
+
+
+def _put_right(
+    texts: Sequence[str],
+    logprobs: Sequence[float | None],
+    raws: Sequence[bytes],
+    bounds: Sequence[int],
+) -> Block:
+    """The candidates with the most likely first at each position, and each once."""
+    given = list(zip(texts, logprobs, raws, strict=True))
+    rows = [
+        distinct(CANDIDATE(of) for of in given[start:end] if of[1] is not None)
+        for start, end in pairwise(bounds)
+    ]
+    columns = zip(*chain.from_iterable(rows), strict=True)
+    texts, logprobs, raws = map(list, columns) if any(rows) else ([], [], [])
+    return Block(texts, logprobs, raws, [*accumulate(map(len, rows), initial=0)])
+
+
+def are(column: Iterable[object], kind: type) -> bool:
     """Whether all are of this very type: what a subclass does when it is read, nobody knows."""
     return set(map(type, column)) <= {kind}
 
 
-def _sound(logprobs: list[Any]) -> list[float] | None:
-    """What `sound_logprob` gives for each; `None` where one of them is missing."""
-    most = max(logprobs) if _are(logprobs, float) else 1.0
-    if most <= 0 and min(logprobs) > CENSORED and not math.isnan(sum(logprobs)):
-        # `min` and `max` may pass over NaN; -0.0 would print as such.
-        return logprobs if most < 0 else [of + 0.0 for of in logprobs]
-    sound = list(map(sound_logprob, logprobs))
-    return None if None in sound else cast("list[float]", sound)
+def _sound(logprobs: list[float]) -> list[float | None]:
+    """What `sound_logprob` gives for each."""
+    # `max` may pass over NaN.
+    if math.isnan(sum(logprobs)) or max(logprobs, default=0.0) > 0:
+        return list(map(sound_logprob, logprobs))
+    return [CENSORED if of <= CENSORED else of + 0.0 for of in logprobs]  # -0.0 prints as such

@@ -15,7 +15,7 @@ from numbers import Real
 from operator import mul, sub
 from typing import NamedTuple, cast
 
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob, listed_of
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob, numbers_of
 
 FLOAT_NOISE = 1e-4
 """A logprob this far above 0 is rounding; further above it is no logprob."""
@@ -27,7 +27,7 @@ MAX_EXPONENT = 700.0
 """`exp` of more than this overflows a double."""
 WINDOW = 32
 """Tokens in the sliding window of `Confidence.lowest_window`."""
-_LEAST_MASS = 1e-250
+LEAST_MASS = 1e-250
 """Below this a sum of probabilities has lost digits, or is 0."""
 _LN_2 = math.log(2.0)
 
@@ -159,7 +159,8 @@ def measure(token: TokenLogprob) -> TokenMeasures:
 
     .. versionadded:: 0.1.0
     """
-    listed = _listed_measures(token)
+    numbers = numbers_of(token)
+    listed = numbers and listed_measures(token.logprob, token.raw, *numbers)
     if listed is not None:
         return listed
     logprob = sound_logprob(token.logprob)
@@ -167,7 +168,7 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     # Its mass counts even where only the list has it.
     chosen = own if logprob is None else logprob
     weighed = sorted(others if chosen is None else [*others, chosen], reverse=True)
-    against, entropy, tail = math.fsum(map(math.exp, others)), None, None
+    against, entropy, tail = sum(map(math.exp, others)), None, None
     if token.candidates and weighed and weighed[0] > CENSORED:
         masses = list(map(math.exp, weighed))
         entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, weighed)), weighed[0])
@@ -184,17 +185,24 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     )
 
 
-def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
-    """The measures of a token as most are, in a third of the time and to the same last digit.
+def listed_measures(
+    logprob: float | None, raw: bytes | None, row: Sequence[float], raws: Sequence[bytes]
+) -> TokenMeasures | None:
+    """What `measure` gives for a token as most are, in a third of the time, to the same last digit.
 
-    `None` where its candidates were not read column by column, or a number is missing or censored.
+    Args:
+        logprob: The token's.
+        raw: Its bytes.
+        row: The logprobs of its candidates, sound ones, the largest first.
+        raws: Their bytes, all different.
+
+    Returns:
+        `None` where there are no candidates, or a number is missing or censored.
     """
-    listed, logprob = listed_of(token), token.logprob
-    if listed is None or logprob is None or not listed[1]:
+    if logprob is None or not row:
         return None
-    _, row, raws = listed
-    if token.raw in raws:
-        at = raws.index(token.raw)
+    if raw in raws:
+        at = raws.index(raw)
     else:
         row = (*sorted((*row, logprob), reverse=True),)
         at = row.index(logprob)
@@ -204,12 +212,8 @@ def _listed_measures(token: TokenLogprob) -> TokenMeasures | None:
     probability, first = masses[at], row[0]
     entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
     masses[at] = 0.0
-    against = math.fsum(masses)
-    log_odds = (
-        logprob - math.log(against + tail)
-        if tail > LEAST_TAIL
-        else _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
-    )
+    against = 0.0 if tail > LEAST_TAIL else sum(masses)
+    log_odds = _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
     margin = first - row[1] if len(row) > 1 else None
     rank = row.index(logprob) + 1
     return MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
@@ -256,11 +260,14 @@ def confidence_by_column(
     )
     if known.missing == known.count:
         return known
-    floored = [
-        logprob if logprob > CENSORED else floor_of(tail)
-        for logprob, tail in zip(logprobs, tails, strict=True)
-        if logprob is not None
-    ]
+    sound = _known(logprobs)
+    floored = sound
+    if known.censored:
+        floored = [
+            logprob if logprob > CENSORED else floor_of(tail)
+            for logprob, tail in zip(logprobs, tails, strict=True)
+            if logprob is not None
+        ]
     total = math.fsum(floored)
     mean = total / len(floored)
     limit = float(low_token)  # NumPy's numbers compare to what `bytes` does not take
@@ -272,7 +279,7 @@ def confidence_by_column(
         perplexity=math.exp(min(-mean, MAX_EXPONENT)),
         mean_logprob=mean,
         sum_logprob=total,
-        min_logprob=min(_known(logprobs)),
+        min_logprob=min(sound),
         surprisal_tail=surprisal_tail(floored),
         low=sum(low),
         low_ratio=sum(low) / len(floored),
@@ -351,11 +358,11 @@ def _entropy_and_tail(
 ) -> tuple[float, float]:
     """The entropy over these, largest first, with all the rest as one symbol; that rest's mass."""
     # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
-    tail = -math.fsum([math.expm1(first), *masses[1:]])
+    tail = -sum([math.expm1(first), *masses[1:]])
     if tail <= 0:  # the masses are rounded too
-        return max(0.0, -math.fsum(terms)), 0.0
+        return max(0.0, -sum(terms)), 0.0
     terms.append(tail * math.log(tail))
-    return max(0.0, -math.fsum(terms)), tail
+    return max(0.0, -sum(terms)), tail
 
 
 def _margin(descending: Sequence[float]) -> float | None:
@@ -365,10 +372,13 @@ def _margin(descending: Sequence[float]) -> float | None:
 
 
 def _log_odds(logprob: float, others: Sequence[float], against: float, tail: float) -> float | None:
-    """The log odds against the others, whose mass is `against`, and the tail."""
+    """The log odds against the others, whose mass is `against`, and the tail.
+
+    Where there is a tail, that is all there is beside the token.
+    """
     if tail > LEAST_TAIL:
-        return logprob - math.log(against + tail)
-    if against > _LEAST_MASS:
+        return logprob - math.log(-math.expm1(logprob))
+    if against > LEAST_MASS:
         return logprob - math.log(against)
     listed = [other for other in others if other > CENSORED]
     if listed:

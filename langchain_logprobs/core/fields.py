@@ -22,9 +22,9 @@ from langchain_logprobs.core.confidence import (
     confidence_of,
     measure,
 )
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.scanner import Value, scan
 from langchain_logprobs.core.text import Aligned, Alignment, align
+from langchain_logprobs.core.tokens import TokenLogprob
 
 _LIKELY_JSON = re.compile(
     r"""\s*[{\["]                                 # begins like it

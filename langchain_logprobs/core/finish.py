@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.model import Completion, ModelCall, Outcome, Source, TokenLogprob
+from langchain_logprobs.core.model import (
+    Completion,
+    ModelCall,
+    Outcome,
+    Source,
+    completion,
+    tokens_of,
+)
 from langchain_logprobs.core.places import (
     mapping_of,
     metadata_of,
@@ -24,6 +31,7 @@ from langchain_logprobs.core.places import (
 )
 from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of
+from langchain_logprobs.core.tokens import TokenLogprob, channels_of, logprobs_of
 
 _NESTED = ("model_kwargs", "extra_body")
 """Parameters in which others are handed through to the provider."""
@@ -135,18 +143,18 @@ def _entries_in(payload: object) -> int:
 
 
 def _within(
-    limit: int, sequences: Sequence[tuple[TokenLogprob, ...]]
-) -> tuple[list[tuple[TokenLogprob, ...]], int]:
+    limit: int, sequences: Sequence[Sequence[TokenLogprob]]
+) -> tuple[list[Sequence[TokenLogprob]], int]:
     """The sequences, together at most `limit` tokens long, and how many that left out."""
     kept, left = [], limit
     for tokens in sequences:
-        kept.append(tokens[:left])
+        kept.append(tokens if len(tokens) <= left else tokens[:left])
         left -= len(kept[-1])
     return kept, sum(map(len, sequences)) - (limit - left)
 
 
 def _completions(
-    sequences: Sequence[tuple[TokenLogprob, ...]],
+    sequences: Sequence[Sequence[TokenLogprob]],
     generations: Sequence[Any],
     events: Sequence[Event],
     *,
@@ -154,15 +162,15 @@ def _completions(
 ) -> tuple[Completion, ...]:
     heads = [*generations, *[None] * len(sequences)][: len(sequences)]
     completions = tuple(
-        Completion(
-            tokens=tokens,
-            text=_text(generation, events, is_whole=is_whole),
-            tool_calls=tuple(_tool_calls(generation)),
-            finish_reason=_finish_reason(generation),
+        completion(
+            tokens,
+            _text(generation, events, is_whole=is_whole),
+            tuple(_tool_calls(generation)),
+            _finish_reason(generation),
         )
         for tokens, generation in zip(sequences, heads, strict=True)
     )
-    return completions if any(of != Completion() for of in completions) else ()
+    return completions if any(sequences) or any(of != Completion() for of in completions) else ()
 
 
 def _text(generation: Any, events: Iterable[Event], *, is_whole: bool) -> str:
@@ -220,16 +228,17 @@ def _why_unavailable(
     finished: ModelCall, call: OpenCall, generations: Sequence[Any], *, unreadable: bool
 ) -> Unavailable | None:
     answer = finished.completions[0] if finished.completions else Completion()
-    content = [token for token in answer.tokens if token.channel == "content"]
-    if content:
+    channels = channels_of(tokens := tokens_of(answer))
+    if "content" in channels:
+        content = tokens if len(channels) == 1 else [of for of in tokens if of.channel == "content"]
         if finished.source == "stream" and (_int(finished.parameters.get("n")) or 1) > 1:
             return "choices_interleaved"
         if finished.source == "end" and _is_rest(content, answer.text, generations[0]):
             return "incomplete"
-        return None if any(token.logprob is not None for token in content) else "no_numbers"
+        return None if any(of is not None for of in logprobs_of(content)) else "no_numbers"
     lost = call.lost.get(_way(call, generations))
     reasons: list[tuple[Unavailable | None, bool]] = [
-        ("refusal", any(token.channel == "refusal" for token in answer.tokens)),
+        ("refusal", "refusal" in channels),
         ("unreadable", unreadable),
         ("no_answer", finished.outcome != "ok" and not (answer.text or answer.tool_calls)),
         ("dropped_by_langchain", _without_chunks(call)),
@@ -266,7 +275,7 @@ def _way(call: OpenCall, generations: Iterable[Any]) -> str:
     return "stream" if call.events else "whole"
 
 
-def _source(sequences: Iterable[tuple[TokenLogprob, ...]], *, by_end: bool) -> Source | None:
+def _source(sequences: Iterable[Sequence[TokenLogprob]], *, by_end: bool) -> Source | None:
     if not any(sequences):
         return None
     return "end" if by_end else "stream"

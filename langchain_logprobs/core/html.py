@@ -11,9 +11,10 @@ from typing import Final
 
 from langchain_logprobs.core.confidence import identity, measure
 from langchain_logprobs.core.heat import DARK, DARK_INK, LIGHT, LIGHT_INK, band, ramp, safe
-from langchain_logprobs.core.model import Candidate, ModelCall, Run, RunTree, TokenLogprob
+from langchain_logprobs.core.model import ModelCall, Run, RunTree
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.text import pieces
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob
 from langchain_logprobs.core.trace import nested
 
 MOST_TOKENS: Final = 3_000

@@ -24,9 +24,9 @@ from langchain_logprobs.core.confidence import (
     sound_logprob,
 )
 from langchain_logprobs.core.fields import Fields, tokens_in
-from langchain_logprobs.core.model import CENSORED, Candidate, TokenLogprob
 from langchain_logprobs.core.schemas import path_of
 from langchain_logprobs.core.text import Aligned
+from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
 
 _AROUND = " \t\r\n\"'`*\u201c\u201d\u2018\u2019«»"
 """What may stand around a label without being part of it."""

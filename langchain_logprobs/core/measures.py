@@ -2,30 +2,40 @@
 
 A call's tokens are measured while the user waits for its end. So what is alike in most of them is
 taken by the interpreter's own loops (`map`, `zip`), whole columns at a time, and only a token that
-is unlike the rest is left to `measure`. Sums are exact (`fsum`), so their order does not matter.
+is unlike the rest is measured on its own. Both add up in the same order, to the same last digit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain, compress, count, groupby, repeat
-from math import exp, expm1, fsum, log
-from operator import add, attrgetter, eq, mul, neg, not_, sub
+from math import exp, expm1, log
+from operator import eq, gt, mul, neg, not_, sub
 from typing import NamedTuple
 
 from langchain_logprobs.core.confidence import (
+    LEAST_MASS,
     LEAST_TAIL,
     MEASURES,
     Columns,
     TokenMeasures,
+    listed_measures,
     log1mexp,
     measure,
 )
-from langchain_logprobs.core.model import CENSORED, Block, TokenLogprob, blocks_of, places_of
+from langchain_logprobs.core.tokens import (
+    CENSORED,
+    Block,
+    TokenLogprob,
+    Tokens,
+    blocks_of,
+    logprobs_of,
+    places_of,
+    raws_of,
+)
 
 NO_COLUMNS: Columns = ((),) * len(TokenMeasures._fields)
 """The measures of no tokens."""
-_RAW, _LOGPROB = attrgetter("raw"), attrgetter("logprob")
 
 
 class _Ranks(NamedTuple):
@@ -35,7 +45,7 @@ class _Ranks(NamedTuple):
         logprobs: Those of each token's most likely candidate, those of its second, ...
         raws: The bytes of each token's most likely candidate.
         regular: Whether they are the token's own; those of an example stand where it has more, or
-            fewer.
+            fewer. Empty if all are.
     """
 
     logprobs: Sequence[Sequence[float]]
@@ -45,12 +55,37 @@ class _Ranks(NamedTuple):
 
 def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of these tokens: what `measure` gives for each, as columns."""
-    parts, at = [], 0
-    for block, run in groupby(blocks_of(tokens)):
-        of = tokens[at : at + len(list(run))]
-        parts.append(_measured_apart(of) if block is None else _of_block(block, of))
-        at += len(of)
+    logprobs, raws = logprobs_of(tokens), raws_of(tokens)
+    parts: list[Columns] = []
+    at = 0
+    for block, size in _runs(tokens):
+        end = at + size
+        if block is None:
+            parts.append(as_columns(map(measure, tokens[at:end])))
+        else:
+            columns, unlike = _of_block(block, logprobs[at:end], raws[at:end])
+            for place in unlike:
+                logprob, raw = logprobs[at + place], raws[at + place]
+                listed = listed_measures(logprob, raw, *block.numbers(place))
+                measures = measure(tokens[at + place]) if listed is None else listed
+                for column, value in zip(columns, measures, strict=True):
+                    column[place] = value
+            parts.append(columns)
+        at = end
     return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or NO_COLUMNS
+
+
+def _runs(tokens: Sequence[TokenLogprob]) -> Iterable[tuple[Block | None, int]]:
+    """How many tokens in a row are all of one block; between them, of none, or a part of one."""
+    if isinstance(tokens, Tokens):
+        yield from [(tokens.block, len(tokens))] if tokens else []
+        return
+    at = 0
+    for block, run in groupby(blocks_of(tokens)):
+        size = len(list(run))
+        is_whole = block is not None and places_of(tokens[at : at + size]) == [*range(len(block))]
+        yield block if is_whole else None, size
+        at += size
 
 
 def as_columns(measures: Iterable[TokenMeasures]) -> Columns:
@@ -63,46 +98,57 @@ def by_token(columns: Columns) -> list[TokenMeasures]:
     return list(map(MEASURES, zip(*columns, strict=True)))
 
 
-def _measured_apart(tokens: Iterable[TokenLogprob]) -> Columns:
-    return as_columns(map(measure, tokens))
+def _of_block(
+    block: Block, logprobs: Sequence[float | None], raws: Sequence[bytes | None]
+) -> tuple[tuple[list[float | None], ...], Iterable[int]]:
+    """The measures of all the tokens of a block, and which of them are still to be taken."""
+    ranks = _ranks(block)
+    if ranks is not None:
+        columns, unsure = _of_ranks(ranks.logprobs)
+        return columns, {*unsure, *_unlike(ranks, logprobs, raws)}
+    known = [of for of in logprobs if of is not None]
+    if not block.logprobs and len(known) == len(block):
+        return _of_lone(known), ()
+    return tuple([None] * len(block) for _ in NO_COLUMNS), range(len(block))
 
 
-def _of_block(block: Block, tokens: Sequence[TokenLogprob]) -> Columns:
-    """The measures of tokens that were read in one block."""
-    if not block.logprobs:
-        return _of_lone(list(map(_LOGPROB, tokens)))
-    is_whole = places_of(tokens) == [*range(len(block.bounds) - 1)]
-    ranks = _ranks(block) if is_whole else None
-    if ranks is None:
-        return _measured_apart(tokens)
-    is_first = map(eq, map(_RAW, tokens), ranks.raws)
-    as_likely = map(eq, map(_LOGPROB, tokens), ranks.logprobs[0])
-    alike = list(map(all, zip(ranks.regular, is_first, as_likely, strict=True)))
-    columns, sure = _of_ranks(ranks.logprobs, alike)
-    for at in compress(count(), map(not_, sure)):
-        for column, value in zip(columns, measure(tokens[at]), strict=True):
-            column[at] = value
-    return columns
+def _unlike(
+    ranks: _Ranks, logprobs: Sequence[float | None], raws: Sequence[bytes | None]
+) -> Iterable[int]:
+    """Where a token is not its own likeliest candidate, or has unusual ones."""
+    first, last = ranks.logprobs[0], ranks.logprobs[-1]
+    alike = [
+        ranks.regular,
+        [] if logprobs == first else map(eq, logprobs, first),
+        [] if raws == ranks.raws else map(eq, raws, ranks.raws),
+        [] if min(last) > CENSORED else map(gt, last, repeat(CENSORED)),
+    ]
+    doubtful = [of for of in alike if of]
+    return compress(count(), map(not_, map(all, zip(*doubtful, strict=True))))
 
 
-def _of_lone(logprobs: Sequence[float]) -> Columns:
+def _of_lone(logprobs: Sequence[float]) -> tuple[list[float | None], ...]:
     """The measures of tokens without candidates: of a model asked for `logprobs` alone."""
-    unknown = [None] * len(logprobs)
-    log_odds = [None if of >= 0 else of - log1mexp(of) for of in logprobs]
-    surprisals = list(map(sub, repeat(0.0), logprobs))
-    return list(map(exp, logprobs)), surprisals, unknown, unknown, unknown, unknown, log_odds
+    columns: tuple[Iterable[float | None], ...] = (
+        map(exp, logprobs),
+        map(sub, repeat(0.0), logprobs),
+        *repeat([None] * len(logprobs), 4),
+        [None if of >= 0 else of - log1mexp(of) for of in logprobs],
+    )
+    return tuple(map(list, columns))
 
 
 def _ranks(block: Block) -> _Ranks | None:
     """The candidates by rank; `None` where most tokens have none."""
     bounds, logprobs, raws = block.bounds, block.logprobs, block.raws
+    width = bounds[1]
+    if width and bounds == [*range(0, len(logprobs) + 1, width)]:
+        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], [])
     widths = list(map(sub, bounds[1:], bounds))
     width = max(set(widths), key=widths.count)
     if not width:
         return None
     regular = [of == width for of in widths]
-    if all(regular):
-        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], regular)
     example = bounds[regular.index(True)]
     starts = [at if of else example for at, of in zip(bounds, regular, strict=False)]
     by_rank = [[logprobs[start + at] for start in starts] for at in range(width)]
@@ -110,26 +156,30 @@ def _ranks(block: Block) -> _Ranks | None:
 
 
 def _of_ranks(
-    ranks: Sequence[Sequence[float]], alike: Sequence[bool]
-) -> tuple[tuple[list[float | None], ...], list[bool]]:
-    """The measures of tokens, as if each were its own likeliest candidate; and where that holds.
+    ranks: Sequence[Sequence[float]],
+) -> tuple[tuple[list[float | None], ...], list[int]]:
+    """The measures of tokens, as if each were its own likeliest candidate; and where they are not.
 
     Args:
         ranks: The logprobs of the candidates, by rank.
-        alike: Where it is.
     """
-    first, size = ranks[0], len(alike)
+    first, size = ranks[0], len(ranks[0])
     masses = [list(map(exp, rank)) for rank in ranks]
-    # 1 - the largest by expm1: of a mass near 1, the sum alone would leave rounding.
-    left = list(map(neg, map(fsum, zip(map(expm1, first), *masses[1:], strict=True))))
-    sure = [
-        of and tail > LEAST_TAIL and last > CENSORED
-        for of, tail, last in zip(alike, left, ranks[-1], strict=True)
-    ]
-    tails = [max(tail, LEAST_TAIL) for tail in left] if min(left) <= LEAST_TAIL else left
-    terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, map(log, tails))]
-    entropies = map(neg, map(fsum, zip(*terms, strict=True)))
-    against = map(fsum, zip(*masses[1:], strict=True)) if len(ranks) > 1 else repeat(0.0)
+    less_one = list(map(expm1, first))  # of a mass near 1, the sum alone would leave rounding
+    tails = list(map(neg, map(sum, zip(less_one, *masses[1:], strict=True))))
+    against, unsure = list(map(neg, less_one)), []
+    least = min(tails)
+    if least <= LEAST_TAIL:
+        small = [at for at, tail in enumerate(tails) if tail <= LEAST_TAIL]
+        for at in small:
+            against[at] = sum([mass[at] for mass in masses[1:]])
+        unsure = [at for at in small if against[at] <= LEAST_MASS]
+        for at in unsure:
+            against[at] = 1.0
+        tails = [max(0.0, tail) for tail in tails]
+    logs = map(log, tails) if least > 0 else [log(tail) if tail else 0.0 for tail in tails]
+    terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, logs)]
+    entropies = map(neg, map(sum, zip(*terms, strict=True)))
     columns: tuple[Iterable[float | None], ...] = (
         masses[0],
         map(sub, repeat(0.0), first),
@@ -137,6 +187,6 @@ def _of_ranks(
         map(sub, first, ranks[1]) if len(ranks) > 1 else repeat(None, size),
         [of if of > 0 else 0.0 for of in entropies],
         tails,
-        map(sub, first, map(log, map(add, against, tails))),
+        map(sub, first, map(log, against)),
     )
-    return tuple(map(list, columns)), sure
+    return tuple(map(list, columns)), unsure

@@ -1,18 +1,13 @@
-"""The vocabulary: frozen values that every other part speaks of. Imports nothing of ours."""
+"""The vocabulary: frozen values that every other part speaks of."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import count, repeat
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
-Channel = Literal["content", "refusal", "reasoning"]
-"""What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
+from langchain_logprobs.core.tokens import TokenLogprob, Tokens
 
 Outcome = Literal["ok", "error", "cancelled", "abandoned"]
 """How a call ended. `cancelled`: the caller stopped it. `abandoned`: nothing ever said it ended."""
@@ -23,147 +18,16 @@ RunKind = Literal["chain", "node", "prompt", "parser", "tool", "retriever"]
 Source = Literal["stream", "end"]
 """Where the tokens came from: the token callbacks, or the payload at the end of the call."""
 
-CENSORED = -9999.0
-"""The logprob of "too unlikely to be listed": what vLLM sends, and what `-inf` is read as."""
 
+class _MaybeMade:
+    """Room for the columns of tokens that nobody has asked for yet."""
 
-class Candidate(NamedTuple):
-    """An alternative that the model weighed at one position.
-
-    A named tuple and not a dataclass: a call has up to twenty of these a token, and a tuple is made
-    in a third of the time.
-
-    Attributes:
-        text: The candidate as text; may hold U+FFFD where its bytes are no whole characters.
-        logprob: Natural logarithm of its probability, at most 0.
-        raw: Its UTF-8 bytes, where the provider gives them.
-
-    .. versionadded:: 0.1.0
-    """
-
-    text: str
-    logprob: float
-    raw: bytes | None = None
-
-
-CANDIDATE = partial(tuple.__new__, Candidate)
-"""`Candidate._make`, in half the time."""
-
-
-Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes, ...]]
-"""The candidates at one position, their texts, logprobs and bytes side by side."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """The candidates of many tokens, column by column: those of the first, of the second, ...
-
-    They are sound, and at each position the most likely is first, and each stands there once.
-
-    Attributes:
-        texts: Their texts.
-        logprobs: Their logprobs.
-        raws: Their bytes.
-        bounds: Where the candidates of each token begin, and where those of the last end.
-    """
-
-    texts: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    raws: tuple[bytes, ...]
-    bounds: list[int]
-
-    def row(self, at: int) -> Listed:
-        """The candidates of the token at this place."""
-        of = slice(self.bounds[at], self.bounds[at + 1])
-        return self.texts[of], self.logprobs[of], self.raws[of]
-
-
-class _MaybeListed:
-    """Room for candidates that nobody has asked for yet: a block, and the token's place in it."""
-
-    __slots__ = ("_at", "_block")
-    _at: int
-    _block: Block
+    __slots__ = ("_columns",)
+    _columns: Tokens
 
 
 @dataclass(frozen=True, slots=True)
-class TokenLogprob(_MaybeListed):
-    """A token the model chose, with how likely it was.
-
-    Attributes:
-        text: The token as text; may hold U+FFFD where its bytes are no whole characters.
-        logprob: Natural logarithm of its probability, at most 0; `None` where the provider sent no
-            usable number; `CENSORED` where it only said "less likely than all I list".
-        raw: Its UTF-8 bytes, where the provider gives them.
-        candidates: What else was weighed there, most likely first; most providers list the chosen
-            token among them.
-        channel: What the token is part of.
-        at_ns: When it arrived, in nanoseconds since the epoch; `None` if it was not streamed.
-
-    .. versionadded:: 0.1.0
-    """
-
-    text: str
-    logprob: float | None
-    raw: bytes | None = None
-    candidates: tuple[Candidate, ...] = ()
-    channel: Channel = "content"
-    at_ns: int | None = None
-
-    if not TYPE_CHECKING:  # it would allow every name
-
-        def __getattr__(self, name: str) -> tuple[Candidate, ...]:
-            """The candidates, made when they are first asked for."""
-            if name != "candidates":
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            listed = self._block.row(self._at)
-            candidates = tuple(map(CANDIDATE, zip(*listed, strict=True)))
-            object.__setattr__(self, name, candidates)
-            return candidates
-
-
-_SETTERS = [
-    getattr(TokenLogprob, name).__set__
-    for name in ("text", "logprob", "raw", "channel", "at_ns", "_block", "_at")
-]
-
-_PLACE = attrgetter("_at")
-
-
-def listed_tokens(*columns: Iterable[object], block: Block) -> list[TokenLogprob]:
-    """Tokens like any other, but that their candidates are made when somebody asks for them.
-
-    A call has thousands of candidates, and at its end, while the user waits, only their numbers are
-    needed. So the tokens are made here in a third of the time that `__init__` takes.
-
-    Args:
-        columns: The texts, logprobs and bytes of the tokens, their channels, and when they arrived.
-        block: Their candidates.
-    """
-    tokens = list(map(object.__new__, repeat(TokenLogprob, len(block.bounds) - 1)))
-    for set_member, column in zip(_SETTERS, (*columns, repeat(block), count()), strict=True):
-        deque(map(set_member, tokens, column), maxlen=0)
-    return tokens
-
-
-def blocks_of(tokens: Iterable[TokenLogprob]) -> list[Block | None]:
-    """The blocks in which their candidates were read, of those that were read in one."""
-    return list(map(getattr, tokens, repeat("_block"), repeat(None)))
-
-
-def places_of(tokens: Iterable[TokenLogprob]) -> list[int]:
-    """Their places in their block."""
-    return list(map(_PLACE, tokens))
-
-
-def listed_of(token: TokenLogprob) -> Listed | None:
-    """Its candidates column by column, if that is how they were read."""
-    block: Block | None = getattr(token, "_block", None)
-    return None if block is None else block.row(_PLACE(token))
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(_MaybeMade):
     """One answer of a call; `n > 1` gives several.
 
     Attributes:
@@ -179,6 +43,38 @@ class Completion:
     text: str = ""
     tool_calls: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     finish_reason: str | None = None
+
+    if not TYPE_CHECKING:  # it would allow every name
+
+        def __getattr__(self, name: str) -> tuple[TokenLogprob, ...]:
+            """The tokens, made when they are first asked for."""
+            if name != "tokens":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            tokens = self._columns.made
+            object.__setattr__(self, name, tokens)
+            return tokens
+
+
+def completion(
+    tokens: Sequence[TokenLogprob],
+    text: str,
+    tool_calls: tuple[tuple[str, Mapping[str, Any]], ...],
+    finish_reason: str | None,
+) -> Completion:
+    """A completion; its tokens, if they come in columns, are made when somebody asks for one."""
+    of = Completion(
+        () if isinstance(tokens, Tokens) else tuple(tokens), text, tool_calls, finish_reason
+    )
+    if isinstance(tokens, Tokens):
+        object.__setattr__(of, "_columns", tokens)
+        object.__delattr__(of, "tokens")
+    return of
+
+
+def tokens_of(completion: Completion) -> Sequence[TokenLogprob]:
+    """Its tokens, by column if that is how they were read."""
+    columns: Tokens | None = getattr(completion, "_columns", None)
+    return completion.tokens if columns is None else columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,81 +7,89 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, groupby, repeat
-from operator import is_
+from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
-from langchain_logprobs.core.columns import BLOCK, LEAST_BLOCK, plain_tokens
-from langchain_logprobs.core.model import TokenLogprob
+from langchain_logprobs.core.columns import STRIDE, Reading, are
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_tokens, tokens_at
+from langchain_logprobs.core.tokens import TokenLogprob, as_tuple
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
 
 
+_TIME, _CHUNK = itemgetter(0), itemgetter(2)
+_INFO, _LOGPROBS = attrgetter("generation_info"), itemgetter("logprobs")
+_CONTENT, _REFUSAL = itemgetter("content"), itemgetter("refusal")
+
+
 class Read(NamedTuple):
     """Tokens that were read, and whether something was there that no reader knows."""
 
-    tokens: tuple[TokenLogprob, ...]
+    tokens: Sequence[TokenLogprob]
     unreadable: bool
 
 
 def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
     """The tokens that one token callback brought, with the time at which they arrived."""
-    return read_events([event], shapes).tokens
+    return as_tuple(read_events([event], shapes).tokens)
 
 
 def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
     """The tokens that token callbacks brought, with the times at which they arrived."""
-    tokens: list[TokenLogprob] = []
-    unreadable = False
-    for at in range(0, len(events), BLOCK):
-        for read in _reads(events[at : at + BLOCK], shapes):
-            if read:
-                tokens += read
-            else:
-                unreadable = unreadable or read is None
-    return Read(tuple(tokens), unreadable)
-
-
-def _reads(
-    events: Sequence[Event], shapes: Sequence[Shape]
-) -> Iterator[Sequence[TokenLogprob] | None]:
-    """The tokens of events, in order; of those that are plain, of all in a row at once."""
     own_first = shapes[0] is SHAPES[0]
-    firsts = [_first(event[2]) if own_first else None for event in events]
-    found = list(map(plain_entries, firsts))
+    reading, unreadable = Reading(), False
+    for at in range(0, len(events), STRIDE):
+        stride = events[at : at + STRIDE]
+        for run, entries in _runs(stride) if own_first else [(stride, None)]:
+            if entries is not None and _add_at_once(reading, run, entries):
+                continue
+            for event in run:
+                read = _event_tokens(event, shapes)
+                unreadable = unreadable or read is None
+                reading.add_tokens(read or ())
+    return Read(reading.tokens(), unreadable)
+
+
+def _runs(events: Sequence[Event]) -> Iterable[tuple[Sequence[Event], list[list[Any]] | None]]:
+    """The events in which plain entries were found, with these; and between them the others."""
+    chunks = list(map(_CHUNK, events))
+    found = _every_plain(chunks)
+    if found is not None:
+        yield events, found
+        return
+    each = [plain_entries(_first(chunk)) for chunk in chunks]
     start = 0
-    for nothing, run in groupby(map(is_, found, repeat(None))):
+    for is_other, run in groupby(map(is_, each, repeat(None))):
         end = start + len(list(run))
-        of = events[start:end]
-        yield from _each(of, shapes) if nothing else _plain(of, found[start:end], shapes)
+        entries = [of for of in each[start:end] if of is not None]
+        yield events[start:end], None if is_other else entries
         start = end
 
 
-def _each(
-    events: Iterable[Event], shapes: Sequence[Shape]
-) -> Iterator[Sequence[TokenLogprob] | None]:
-    return (_event_tokens(event, shapes) for event in events)
+def _every_plain(chunks: Sequence[Any]) -> list[list[Any]] | None:
+    """What `plain_entries` gives for each; `None` if one has none, or is somehow unusual."""
+    try:
+        infos = list(map(_INFO, chunks))
+        if not are(infos, dict) or not are(payloads := list(map(_LOGPROBS, infos)), dict):
+            return None
+        found = list(map(_CONTENT, payloads))
+        sizes = set(map(len, payloads))
+        # Beside the content, at the most a refusal that is none: no other shape, no other channel.
+        is_plain = sizes == {1} or (sizes == {2} and not any(map(_REFUSAL, payloads)))
+    except (AttributeError, KeyError):
+        return None
+    return found if is_plain and are(found, list) and all(found) else None
 
 
-def _plain(
-    events: Sequence[Event], found: Sequence[Any], shapes: Sequence[Shape]
-) -> Iterator[Sequence[TokenLogprob] | None]:
-    """The tokens of entries that were found, at once; in halves, if one of them is unusual."""
+def _add_at_once(reading: Reading, events: Sequence[Event], found: Sequence[list[Any]]) -> bool:
+    """Reads the entries that were found in events; whether it could."""
     entries = list(chain.from_iterable(found))
-    times = [event[0] for event in events]
+    times = list(map(_TIME, events))
     if len(entries) != len(times):
         times = list(chain.from_iterable(map(repeat, times, map(len, found))))
-    read = plain_tokens(entries, "content", times)
-    half = len(events) // 2
-    if read is not None:
-        yield read
-    elif half < LEAST_BLOCK:
-        yield from _each(events, shapes)
-    else:
-        yield from _plain(events[:half], found[:half], shapes)
-        yield from _plain(events[half:], found[half:], shapes)
+    return reading.add_entries(entries, times)
 
 
 def _first(chunk: Any) -> object:

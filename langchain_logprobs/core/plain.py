@@ -10,9 +10,10 @@ from typing import Any
 from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.fields import FieldConfidence
 from langchain_logprobs.core.labels import LabelConfidence
-from langchain_logprobs.core.model import Completion, Run, TokenLogprob
+from langchain_logprobs.core.model import Completion, Run
 from langchain_logprobs.core.report import CallReport, TreeReport, channels
 from langchain_logprobs.core.text import pieces
+from langchain_logprobs.core.tokens import TokenLogprob
 
 _DEPTH = 40
 

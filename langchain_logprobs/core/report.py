@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
+from math import exp
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -20,10 +21,18 @@ from langchain_logprobs.core.confidence import (
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences
 from langchain_logprobs.core.measures import NO_COLUMNS, as_columns, by_token, columns_of
-from langchain_logprobs.core.model import Channel, Completion, ModelCall, RunTree, TokenLogprob
+from langchain_logprobs.core.model import Completion, ModelCall, RunTree, tokens_of
 from langchain_logprobs.core.records import confidences_for
 from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
 from langchain_logprobs.core.text import align
+from langchain_logprobs.core.tokens import (
+    Channel,
+    TokenLogprob,
+    Tokens,
+    as_tuple,
+    channels_of,
+    logprobs_of,
+)
 from langchain_logprobs.core.tools import ToolConfidence, tool_fields
 
 Unavailable = Literal[
@@ -86,18 +95,28 @@ class Measured:
         columns: What was measured, in the same order.
     """
 
-    tokens: tuple[TokenLogprob, ...] = ()
+    tokens: Sequence[TokenLogprob] = ()
     columns: Columns = NO_COLUMNS
 
     def confidence(self, low_token: float) -> Confidence:
         """What `confidence_of` gives for the tokens."""
         surprisals = self.columns[TokenMeasures._fields.index("surprisal")]
-        logprobs = [None if of is None else 0.0 - of for of in surprisals]
+        logprobs = (
+            self.tokens.logprobs
+            if isinstance(self.tokens, Tokens)
+            else [None if of is None else 0.0 - of for of in surprisals]
+        )
         return confidence_by_column(logprobs, self.columns, low_token=low_token)
+
+    def probabilities(self, tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
+        """The probabilities of these tokens."""
+        if tokens is self.tokens:
+            return self.columns[TokenMeasures._fields.index("probability")]
+        return [None if of is None else exp(of) for of in logprobs_of(tokens)]
 
     def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
         """The measures of these tokens: taken anew for those that a processor has changed."""
-        if tokens is self.tokens:
+        if tokens is self.tokens or tokens is as_tuple(self.tokens):
             return by_token(self.columns)
         known = dict(zip(map(id, self.tokens), by_token(self.columns), strict=True))
         return [known.get(id(token)) or measure(token) for token in tokens]
@@ -150,6 +169,11 @@ class CallReport:
     @property
     def tokens(self) -> tuple[TokenLogprob, ...]:
         """The headline's tokens: the content of the first completion."""
+        return as_tuple(self.headline)
+
+    @property
+    def headline(self) -> Sequence[TokenLogprob]:
+        """The same, column by column if that is how they were read."""
         return _content(self.call.completions[0]) if self.call.completions else ()
 
     @property
@@ -316,12 +340,14 @@ def tree_report(
     )
 
 
-def channels(completion: Completion) -> list[tuple[Channel, tuple[TokenLogprob, ...]]]:
+def channels(completion: Completion) -> list[tuple[Channel, Sequence[TokenLogprob]]]:
     """The completion's tokens by channel, each in order; channels without tokens are left out."""
-    if not set(map(_channel, completion.tokens)) - {"content"}:  # almost always
-        return [("content", completion.tokens)] if completion.tokens else []
-    by_channel = sorted(completion.tokens, key=_channel)
-    return [(channel, tuple(tokens)) for channel, tokens in groupby(by_channel, key=_channel)]
+    tokens = tokens_of(completion)
+    found = channels_of(tokens)
+    if len(found) <= 1:  # almost always
+        return [(channel, tokens) for channel in found]
+    by_channel = sorted(tokens, key=_channel)
+    return [(channel, tuple(of)) for channel, of in groupby(by_channel, key=_channel)]
 
 
 def through(*processors: Processor) -> Processor:
@@ -386,7 +412,8 @@ def _lowest(of: FieldConfidence) -> float:
     return of.lowest or 0.0
 
 
-def _content(completion: Completion) -> tuple[TokenLogprob, ...]:
-    if not set(map(_channel, completion.tokens)) - {"content"}:
-        return completion.tokens
-    return tuple(token for token in completion.tokens if token.channel == "content")
+def _content(completion: Completion) -> Sequence[TokenLogprob]:
+    tokens = tokens_of(completion)
+    if not channels_of(tokens) - {"content"}:
+        return tokens
+    return tuple(token for token in tokens if token.channel == "content")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, repeat, zip_longest
+from itertools import chain, zip_longest
 from typing import Any, cast
 
-from langchain_logprobs.core.columns import BLOCK, LEAST_BLOCK, plain_tokens
+from langchain_logprobs.core.columns import STRIDE, Reading
 from langchain_logprobs.core.confidence import distinct, sound_logprob
-from langchain_logprobs.core.model import Candidate, Channel, TokenLogprob
+from langchain_logprobs.core.tokens import Candidate, Channel, TokenLogprob, Tokens, readable
 
 Shape = Callable[[object], Iterable[TokenLogprob] | None]
 """A payload reader; `None` means "not my shape"."""
@@ -37,7 +37,7 @@ def read_parallel(payload: object) -> Iterable[TokenLogprob] | None:
             candidates = tops[: len(texts)] if isinstance(tops, list) else []
             rows = zip_longest(texts, logprobs[: len(texts)], candidates)
             return [
-                TokenLogprob(_text(text), sound_logprob(logprob), None, _candidates(top))
+                TokenLogprob(readable(text, None), sound_logprob(logprob), None, _candidates(top))
                 for text, logprob, top in rows
             ]
     return None
@@ -52,7 +52,10 @@ def read_channels(payload: object) -> Iterable[TokenLogprob] | None:
         if isinstance(entries := fields.get(key), (list, tuple))
     ]
     read = [read_entries(entries, channel) for entries, channel in lists]
-    return None if not read or None in read else chain.from_iterable(filter(None, read))
+    if not read or any(of is None for of in read):
+        return None
+    found = [of for of in read if of]
+    return found[0] if len(found) == 1 else chain.from_iterable(found)
 
 
 def read_list(payload: object) -> Iterable[TokenLogprob] | None:
@@ -80,9 +83,7 @@ SHAPES: tuple[Shape, ...] = (read_parallel, read_channels, read_list, read_text,
 """Every shape met so far; what is more particular comes first."""
 
 
-def read_tokens(
-    payload: object, shapes: Sequence[Shape] = SHAPES
-) -> tuple[TokenLogprob, ...] | None:
+def read_tokens(payload: object, shapes: Sequence[Shape] = SHAPES) -> Sequence[TokenLogprob] | None:
     """The tokens in a provider's payload, in order.
 
     Args:
@@ -96,7 +97,7 @@ def read_tokens(
         try:
             tokens = shape(payload)
             if tokens is not None:
-                return tuple(tokens)
+                return tokens if isinstance(tokens, Tokens) else tuple(tokens)
         except Exception:  # noqa: BLE001, S112 - a payload is any object of anybody's, and reading
             continue  # one runs its code, which may raise anything; it is then unread
     return None
@@ -126,7 +127,7 @@ def tokens_at(
 ) -> tuple[TokenLogprob, ...] | None:
     """What `read_tokens` gives, with the time at which it arrived."""
     tokens = read_tokens(payload, shapes)
-    return tokens and tuple(replace(of, at_ns=at_ns) for of in tokens)
+    return None if tokens is None else tuple(replace(of, at_ns=at_ns) for of in tokens)
 
 
 def plain_entries(payload: object) -> list[Any] | None:
@@ -138,26 +139,20 @@ def plain_entries(payload: object) -> list[Any] | None:
     return entries or None
 
 
-def read_entries(entries: Sequence[Any], channel: Channel = "content") -> list[TokenLogprob] | None:
+def read_entries(
+    entries: Sequence[Any], channel: Channel = "content"
+) -> Sequence[TokenLogprob] | None:
     """The tokens of a list of entries; `None` if these are none."""
-    blocks = [entries[at : at + BLOCK] for at in range(0, len(entries), BLOCK)]
-    plain = [plain_tokens(block, channel, repeat(None)) for block in blocks]
-    if None in plain and not _are_entries(entries):
-        return None
-    read = zip(plain, blocks, strict=True)
-    return [token for of, block in read for token in (of or _in_halves(block, channel))]
-
-
-def _in_halves(block: Sequence[Any], channel: Channel) -> Iterable[TokenLogprob]:
-    """The tokens of a block with something unusual in it: of as much as possible at once."""
-    half = len(block) // 2
-    if half < LEAST_BLOCK:
-        return [_token(entry, channel) for entry in block]
-    read = (
-        plain_tokens(part, channel, repeat(None)) or _in_halves(part, channel)
-        for part in (block[:half], block[half:])
-    )
-    return chain.from_iterable(read)
+    reading, are_entries = Reading(channel), False
+    for at in range(0, len(entries), STRIDE):
+        stride = list(entries[at : at + STRIDE])
+        if reading.add_entries(stride, [None] * len(stride)):
+            continue
+        are_entries = are_entries or _are_entries(entries)
+        if not are_entries:
+            return None
+        reading.add_tokens([_token(entry, channel) for entry in stride])
+    return reading.tokens()
 
 
 def _are_entries(entries: Sequence[object]) -> bool:
@@ -170,7 +165,7 @@ def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
     fields = fields_of(entry)
     raw = _raw(fields.get("bytes"))
     return TokenLogprob(
-        _text(fields.get("token"), raw),
+        readable(fields.get("token"), raw),
         sound_logprob(fields.get("logprob")),
         raw,
         _candidates(fields.get("top_logprobs")),
@@ -181,7 +176,7 @@ def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
 def _candidates(top: object) -> tuple[Candidate, ...]:
     if isinstance(top, dict):
         return distinct(
-            Candidate(_text(text), logprob)
+            Candidate(readable(text, None), logprob)
             for text, value in top.items()
             if (logprob := sound_logprob(value)) is not None
         )
@@ -197,14 +192,7 @@ def _candidate(fields: Mapping[str, Any]) -> Candidate | None:
     if logprob is None:
         return None
     raw = _raw(fields.get("bytes"))
-    return Candidate(_text(fields.get("token"), raw), logprob, raw)
-
-
-def _text(value: object, raw: bytes | None = None) -> str:
-    if not isinstance(value, str):
-        return "" if raw is None else raw.decode("utf-8", "replace")
-    # OpenAI writes the bytes of a split character as the text "bytes:\\xf0\\x9f".
-    return raw.decode("utf-8", "replace") if raw is not None and "\\x" in value else value
+    return Candidate(readable(fields.get("token"), raw), logprob, raw)
 
 
 def _raw(value: object) -> bytes | None:

@@ -14,7 +14,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import Literal
 
 from langchain_logprobs.core.confidence import identity
-from langchain_logprobs.core.model import Candidate, TokenLogprob
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob, Tokens
 
 Alignment = Literal["exact", "approximate"]
 """How well the places of the tokens in the answer are known.
@@ -97,7 +97,7 @@ def align(tokens: Sequence[TokenLogprob], text: str | None = None) -> Aligned | 
     data = text.encode("utf-8", "surrogatepass")
     for place in (_placed, _bounded):
         for reading in READINGS:
-            aligned = place([reading(token) for token in tokens], data)
+            aligned = place(_read(tokens, reading), data)
             if aligned is not None:
                 return replace(aligned, reading=reading)
     return None
@@ -105,11 +105,18 @@ def align(tokens: Sequence[TokenLogprob], text: str | None = None) -> Aligned | 
 
 def own_bytes(tokens: Sequence[TokenLogprob], reading: Reading = identity) -> Aligned:
     """The place of each token in what the tokens themselves make, whatever the answer is."""
-    parts = [reading(token) for token in tokens]
+    parts = _read(tokens, reading)
     ends = tuple(accumulate(map(len, parts)))
     data = b"".join(parts)
     alignment: Alignment = "approximate" if _LOSSY in data else "exact"
     return Aligned(data, (0, *ends[:-1])[: len(ends)], ends, alignment, reading)
+
+
+def _read(tokens: Sequence[TokenLogprob], reading: Reading) -> Sequence[bytes]:
+    """The bytes of each token, without a token if they are at hand."""
+    if reading is identity and isinstance(tokens, Tokens):
+        return tokens.raws
+    return [reading(token) for token in tokens]
 
 
 def read_plain(token: TokenLogprob | Candidate) -> bytes:

@@ -20,9 +20,9 @@ from typing import Any, Literal
 from langchain_logprobs.core.confidence import TokenMeasures
 from langchain_logprobs.core.fields import FieldConfidence, Fields, joined_fields
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences
-from langchain_logprobs.core.model import TokenLogprob
 from langchain_logprobs.core.scanner import Value, scan, step
 from langchain_logprobs.core.text import READINGS, Aligned, own_bytes
+from langchain_logprobs.core.tokens import TokenLogprob
 
 _GAP = 64
 """Most bytes between a tool's name and its arguments, such as `[ARGS]` or `>`."""

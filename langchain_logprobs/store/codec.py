@@ -20,16 +20,9 @@ from uuid import UUID
 from langchain_logprobs.core.confidence import Confidence, TokenMeasures
 from langchain_logprobs.core.fields import FieldConfidence, Fields
 from langchain_logprobs.core.labels import LabelConfidence
-from langchain_logprobs.core.model import (
-    Candidate,
-    Completion,
-    ModelCall,
-    Run,
-    RunTree,
-    TokenLogprob,
-    listed_of,
-)
+from langchain_logprobs.core.model import Completion, ModelCall, Run, RunTree
 from langchain_logprobs.core.report import CallReport, SequenceConfidence
+from langchain_logprobs.core.tokens import Candidate, TokenLogprob, listed_of
 from langchain_logprobs.core.tools import ToolConfidence
 
 _DEPTH = 40

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from operator import ge, lt
 from typing import Any
 
@@ -13,7 +12,7 @@ from opentelemetry.metrics import Counter, Histogram, MeterProvider, get_meter_p
 from opentelemetry.sdk.trace import ReadableSpan
 
 from langchain_logprobs.core.confidence import FLOOR
-from langchain_logprobs.core.model import ModelCall
+from langchain_logprobs.core.model import ModelCall, tokens_of
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.telemetry import names
@@ -174,14 +173,15 @@ def _verdict(report: CallReport) -> dict[str, str]:
 
 def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
     """How many tokens are in each band of probability; bands without any are left out."""
-    logprobs = [token.logprob for of in report.call.completions for token in of.tokens]
-    known = [math.exp(logprob) for logprob in logprobs if logprob is not None]
+    tokens = map(tokens_of, report.call.completions)
+    probabilities = list(chain.from_iterable(map(report.measured.probabilities, tokens)))
+    known = [of for of in probabilities if of is not None]
     low = sum(map(lt, known, repeat(report.low_token)))
     high = sum(map(ge, known, repeat(max(_HIGH, report.low_token))))
     counts = {
         "high": high,
         "medium": len(known) - low - high,
         "low": low,
-        "missing": len(logprobs) - len(known),
+        "missing": len(probabilities) - len(known),
     }
     return ((band, count) for band, count in counts.items() if count)

@@ -14,6 +14,7 @@ from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, TreeReport
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import pieces
+from langchain_logprobs.core.tokens import logprobs_of
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import provider_name, sendable
 
@@ -53,14 +54,14 @@ def openinference_attributes(
 
 def call_attributes(report: CallReport, omitted: int, options: Options) -> Attributes:
     """What the package has to say of a call, on whoever's LLM span."""
-    call, tokens = report.call, report.tokens
+    call, tokens = report.call, report.headline
     arrays = options.token_arrays and 0 < len(tokens) <= MAX_ARRAY
     return _present(
         {
             **_confidence_attributes(report.confidence),
             names.RESPONSE_LOW: None if report.confidence.confidence is None else report.low,
             names.TOKENS_TRUNCATED: call.truncated or None,
-            names.TOKENS_LOGPROBS: [of.logprob for of in tokens] if arrays else None,
+            names.TOKENS_LOGPROBS: list(logprobs_of(tokens)) if arrays else None,
             names.TOKENS_TEXTS: (
                 pieces(tokens, call.completions[0].text)
                 if arrays and options.capture_content

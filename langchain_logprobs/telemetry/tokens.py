@@ -9,17 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 from itertools import accumulate, chain, compress
-from operator import attrgetter
 from typing import Any, TypeVar
 
 from langchain_logprobs.core.confidence import Columns
 from langchain_logprobs.core.measures import as_columns
-from langchain_logprobs.core.model import Completion, TokenLogprob, listed_of
-from langchain_logprobs.core.processors import likelihood
+from langchain_logprobs.core.model import Completion, ModelCall, tokens_of
 from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.core.text import align, pieces
+from langchain_logprobs.core.tokens import (
+    Listed,
+    TokenLogprob,
+    Tokens,
+    channel_column,
+    channels_of,
+    listed_of,
+    logprobs_of,
+    times_of,
+)
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.metrics import sendable
 from langchain_logprobs.telemetry.spans import (
@@ -58,8 +67,6 @@ TOKEN_ATTRIBUTES = (
 _PROBABILITY = TOKEN_ATTRIBUTES.index(names.TOKEN_PROBABILITY)
 _TEXT = TOKEN_ATTRIBUTES.index(names.TOKEN_TEXT)
 
-_LOGPROB, _CHANNEL, _AT_NS = map(attrgetter, ("logprob", "channel", "at_ns"))
-
 
 @dataclass(frozen=True, slots=True)
 class TokenSpans:
@@ -97,27 +104,28 @@ class TokenSpans:
 
 def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
     """How many token spans a call will have, and how many the options leave out."""
-    tokens = _every_token(report)
-    wanted = 0 if options.token_spans == "none" else len(tokens)
+    completions = list(map(tokens_of, report.call.completions))
+    count = sum(map(len, completions))
+    wanted = 0 if options.token_spans == "none" else count
     if options.token_spans == "low":
-        wanted = sum(_is_wanted(token, report.low_token, options) for token in tokens)
+        logprobs = chain.from_iterable(map(logprobs_of, completions))
+        wanted = sum(_is_wanted(of, report.low_token, options) for of in logprobs)
     if options.max_token_spans is not None:
         wanted = min(wanted, options.max_token_spans)
-    return wanted, len(tokens) - wanted
+    return wanted, count - wanted
 
 
 def token_spans(report: CallReport, options: Options, size: int) -> Iterator[TokenSpans]:
     """The token spans of a call, in order, so many at once: each lot made when it is asked for."""
     tokens = _every_token(report)
-    columns = (*_measures(report, tokens), *_placed(report, options))
+    columns = (*_measures(report, tokens), *_columns(report, options))
     count, omitted = count_token_spans(report, options)
     if omitted:
-        chosen = _chosen(report, count, options)
-        tokens = list(compress(tokens, chosen))
+        chosen = _chosen(logprobs_of(tokens), count, report.low_token, options)
         columns = tuple(list(compress(column, chosen)) for column in columns)
-    for first in range(0, len(tokens), size):
+    for first in range(0, count, size):
         lot = slice(first, first + size)
-        yield _token_spans(report, options, tokens[lot], [column[lot] for column in columns])
+        yield _token_spans([column[lot] for column in columns], report.low_token)
 
 
 def token_name(spans: TokenSpans, at: int, options: Options) -> str:
@@ -136,19 +144,14 @@ def token_attributes(spans: TokenSpans, at: int, options: Options) -> Attributes
     return spans.attributes(at) | openinference_attributes("CHAIN", shown, options)
 
 
-def _token_spans(
-    report: CallReport,
-    options: Options,
-    tokens: Sequence[TokenLogprob],
-    columns: Sequence[Sequence[Any]],
-) -> TokenSpans:
-    """The spans of these tokens, of which the `_measures` and what else is `_placed` are known."""
-    probability, _, rank, margin, entropy, tail_mass, log_odds, *placed = columns
-    index, completion, starts, ends, field, first, last, text = placed
-    low_token = report.low_token
+def _token_spans(columns: Sequence[Sequence[Any]], low_token: float) -> TokenSpans:
+    """The spans of tokens, made of their `_measures` and their `_columns`."""
+    probability, _, rank, margin, entropy, tail_mass, log_odds, *others = columns
+    index, completion, channel, logprob, at_ns, starts, ends, *others = others
+    field, first, last, text, candidates = others
     values = (
         index,
-        list(map(_LOGPROB, tokens)),
+        logprob,
         probability,
         entropy,
         tail_mass,
@@ -156,25 +159,21 @@ def _token_spans(
         log_odds,
         rank,
         [None if of is None else of < low_token for of in probability],
-        [of is not None for of in map(_AT_NS, tokens)],
-        list(map(_CHANNEL, tokens)),
+        [of is not None for of in at_ns],
+        channel,
         completion,
         field,
         first,
         last,
         text,
-        *_candidates(tokens, options),
+        *_candidates(candidates),
     )
     return TokenSpans(values, starts, ends)
 
 
-def _candidates(tokens: Sequence[TokenLogprob], options: Options) -> tuple[Column, Column]:
-    """The texts of the tokens' candidates, and their logprobs, where content may be sent."""
-    if not options.capture_content:
-        return [None] * len(tokens), [None] * len(tokens)
-    listed: list[tuple[Any, ...]] = [
-        listed_of(of) or tuple(zip(*of.candidates, strict=True)) for of in tokens
-    ]
+def _candidates(sources: Sequence[Callable[[], Listed | None] | None]) -> tuple[Column, Column]:
+    """The texts of the tokens' candidates, and their logprobs."""
+    listed = [of and of() for of in sources]
     return (
         [tuple(map(sendable, of[0])) or None if of else None for of in listed],
         [of[1] or None if of else None for of in listed],
@@ -189,46 +188,63 @@ def _measures(report: CallReport, tokens: Sequence[TokenLogprob]) -> Columns:
     return tuple(map(list, as_columns(measured.of(tokens))))
 
 
-def _placed(report: CallReport, options: Options) -> tuple[Sequence[Any], ...]:
-    """What cannot be told of a token without those before it, for all tokens of a call.
-
-    Its index, its completion, its times, its field, the bytes it wrote, its text.
-    """
+def _columns(report: CallReport, options: Options) -> tuple[Sequence[Any], ...]:
+    """What else there is to know of all tokens of a call, some of it from those before them."""
     parts = [_of_completion(report, at, options) for at in range(len(report.call.completions))]
     if len(parts) == 1:
         return parts[0]
-    return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or ((),) * 8
+    return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or ((),) * 12
 
 
 def _of_completion(report: CallReport, at: int, options: Options) -> tuple[Sequence[Any], ...]:
     completion = report.call.completions[at]
-    tokens, nothing = completion.tokens, [None] * len(completion.tokens)
+    tokens = tokens_of(completion)
+    nothing, content = [None] * len(tokens), options.capture_content
+    channels, times = channel_column(tokens), times_of(tokens)
     fields = {} if at else _field_paths(report, options)
+    paths = list(map(fields.get, range(len(tokens)))) if fields else ()
     places = _places(completion, _counts(report).get(at))
     return (
         range(len(tokens)),
         [at] * len(tokens),
-        *_times(report, tokens),
-        _of_content(list(map(fields.get, range(len(tokens)))), tokens) if fields else nothing,
-        *(_of_content(of, tokens) if of else nothing for of in places),
-        pieces(tokens) if options.capture_content else nothing,
+        channels,
+        logprobs_of(tokens),
+        times,
+        *_bounds(report.call, times),
+        *(_of_content(of, channels) if of else nothing for of in (paths, *places)),
+        pieces(tokens) if content else nothing,
+        _sources(tokens) if content else nothing,
     )
 
 
-def _chosen(report: CallReport, count: int, options: Options) -> list[bool]:
+def _sources(tokens: Sequence[TokenLogprob]) -> Sequence[Callable[[], Listed | None]]:
+    """What makes the candidates of each token."""
+    if isinstance(tokens, Tokens):
+        return [partial(tokens.block.row, at) for at in range(len(tokens))]
+    return [partial(_listed, token) for token in tokens]
+
+
+def _listed(token: TokenLogprob) -> Listed | None:
+    listed: Any = listed_of(token) or tuple(zip(*token.candidates, strict=True))
+    return listed or None
+
+
+def _chosen(
+    logprobs: Sequence[float | None], count: int, low_token: float, options: Options
+) -> list[bool]:
     """For each token of a call, whether it is one of the so many that become spans."""
-    tokens = _every_token(report)
-    wanted = [_is_wanted(token, report.low_token, options) for token in tokens]
-    places = compress(range(len(tokens)), wanted)
-    chosen = set(nsmallest(count, places, key=lambda at: likelihood(tokens[at])))
-    return [at in chosen for at in range(len(tokens))]
+    wanted = [_is_wanted(of, low_token, options) for of in logprobs]
+    known = [math.inf if of is None else of for of in logprobs]
+    places = compress(range(len(known)), wanted)
+    chosen = set(nsmallest(count, places, key=known.__getitem__))
+    return [at in chosen for at in range(len(known))]
 
 
 def _every_token(report: CallReport) -> Sequence[TokenLogprob]:
     """The tokens of all completions, one after another."""
     completions = report.call.completions
-    if len(completions) == 1:  # the very tuple whose measures are at hand
-        return completions[0].tokens
+    if len(completions) == 1:  # the very ones whose measures are at hand
+        return tokens_of(completions[0])
     return [token for completion in completions for token in completion.tokens]
 
 
@@ -242,28 +258,24 @@ def _field_paths(report: CallReport, options: Options) -> Mapping[int, str]:
     }
 
 
-def _of_content(values: Sequence[T], tokens: Sequence[TokenLogprob]) -> Sequence[T | None]:
+def _of_content(values: Sequence[T], channels: Sequence[str]) -> Sequence[T | None]:
     """What the tokens of the content have, in a column for all of the tokens."""
-    if set(map(_CHANNEL, tokens)) == {"content"} and len(values) == len(tokens):
+    if len(values) == channels.count("content") == len(channels):
         return values
     known = iter(values)
-    return [next(known, None) if token.channel == "content" else None for token in tokens]
+    return [next(known, None) if channel == "content" else None for channel in channels]
 
 
-def _times(
-    report: CallReport, tokens: Sequence[TokenLogprob]
-) -> tuple[Sequence[int], Sequence[int]]:
+def _bounds(call: ModelCall, times: Sequence[int | None]) -> tuple[Sequence[int], Sequence[int]]:
     """When the spans of a completion's tokens start, and when they end."""
-    started_ns, ended_ns = report.call.started_ns, report.call.ended_ns
-    arrived = list(map(_AT_NS, tokens))
-    # Clocks can be set back.
-    bounds = list(accumulate([of for of in arrived if of is not None], max, initial=started_ns))
-    if len(bounds) > len(tokens):
+    known = [of for of in times if of is not None]
+    bounds = list(accumulate(known, max, initial=call.started_ns))  # clocks can be set back
+    if len(known) == len(times):
         return bounds[:-1], bounds[1:]
     starts, ends = iter(bounds[:-1]), iter(bounds[1:])
     return (
-        [ended_ns if of is None else next(starts) for of in arrived],
-        [ended_ns if of is None else next(ends) for of in arrived],
+        [call.ended_ns if of is None else next(starts) for of in times],
+        [call.ended_ns if of is None else next(ends) for of in times],
     )
 
 
@@ -275,7 +287,9 @@ def _counts(report: CallReport) -> dict[int, int]:
 
 def _places(completion: Completion, count: int | None) -> tuple[Sequence[int], Sequence[int]]:
     """Where each token of the content begins and ends in the answer's bytes, if that is certain."""
-    content = [token for token in completion.tokens if token.channel == "content"]
+    content = tokens_of(completion)
+    if channels_of(content) - {"content"}:
+        content = [token for token in content if token.channel == "content"]
     is_whole = bool(completion.text) and len(content) == count
     aligned = align(content, completion.text) if is_whole else None
     if aligned is None or aligned.alignment != "exact":
@@ -283,7 +297,7 @@ def _places(completion: Completion, count: int | None) -> tuple[Sequence[int], S
     return aligned.starts, aligned.ends
 
 
-def _is_wanted(token: TokenLogprob, low_token: float, options: Options) -> bool:
+def _is_wanted(logprob: float | None, low_token: float, options: Options) -> bool:
     if options.token_spans == "low":
-        return token.logprob is not None and math.exp(token.logprob) < low_token
+        return logprob is not None and math.exp(logprob) < low_token
     return options.token_spans == "all"

@@ -14,10 +14,11 @@ from langchain_logprobs.core.confidence import (
     sound_logprob,
     window_means,
 )
-from langchain_logprobs.core.model import CENSORED, Run, RunTree, TokenLogprob
+from langchain_logprobs.core.model import Run, RunTree
 from langchain_logprobs.core.plain import plain_report, plain_run
 from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import CallReport, Unavailable
+from langchain_logprobs.core.tokens import CENSORED, TokenLogprob
 from langchain_logprobs.core.trace import nested
 from langchain_logprobs.store.query import Query, Sort
 from langchain_logprobs.store.reader import RunSummary, StoredRuns

@@ -1,0 +1,264 @@
+"""Tokens and their candidates, one by one and column by column. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count, repeat
+from operator import attrgetter
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+
+Channel = Literal["content", "refusal", "reasoning"]
+"""What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
+
+ESCAPE = "\\x"
+"""What the texts of tokens hold that some servers write as bytes."""
+CENSORED = -9999.0
+"""The logprob of "too unlikely to be listed": what vLLM sends, and what `-inf` is read as."""
+
+
+class Candidate(NamedTuple):
+    """An alternative that the model weighed at one position.
+
+    A named tuple and not a dataclass: a call has up to twenty of these a token, and a tuple is made
+    in a third of the time.
+
+    Attributes:
+        text: The candidate as text; may hold U+FFFD where its bytes are no whole characters.
+        logprob: Natural logarithm of its probability, at most 0.
+        raw: Its UTF-8 bytes, where the provider gives them.
+
+    .. versionadded:: 0.1.0
+    """
+
+    text: str
+    logprob: float
+    raw: bytes | None = None
+
+
+CANDIDATE = partial(tuple.__new__, Candidate)
+"""`Candidate._make`, in half the time."""
+
+
+Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes, ...]]
+"""The candidates at one position, their texts, logprobs and bytes side by side."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """The candidates of many tokens, column by column: those of the first, of the second, ...
+
+    They are sound, and at each position the most likely is first, and each stands there once.
+
+    Attributes:
+        texts: Their texts, as they were given.
+        logprobs: Their logprobs.
+        raws: Their bytes.
+        bounds: Where the candidates of each token begin, and where those of the last end.
+    """
+
+    texts: Sequence[str]
+    logprobs: Sequence[float]
+    raws: Sequence[bytes]
+    bounds: Sequence[int]
+
+    def __len__(self) -> int:
+        """How many tokens they are the candidates of."""
+        return len(self.bounds) - 1
+
+    def row(self, at: int) -> Listed:
+        """The candidates of the token at this place."""
+        logprobs, raws = self.numbers(at)
+        texts = self.texts[self.bounds[at] : self.bounds[at + 1]]
+        return tuple(map(readable, texts, raws)), logprobs, raws
+
+    def numbers(self, at: int) -> tuple[tuple[float, ...], tuple[bytes, ...]]:
+        """Their logprobs and their bytes."""
+        of = slice(self.bounds[at], self.bounds[at + 1])
+        return tuple(self.logprobs[of]), tuple(self.raws[of])
+
+
+def readable(given: object, raw: bytes | None) -> str:
+    """A token's text: as it was given, unless its bytes tell it better."""
+    if not isinstance(given, str):
+        return "" if raw is None else raw.decode("utf-8", "replace")
+    # OpenAI writes the bytes of a split character as the text "bytes:\\xf0\\x9f".
+    return raw.decode("utf-8", "replace") if raw is not None and ESCAPE in given else given
+
+
+class _MaybeListed:
+    """Room for candidates that nobody has asked for yet: a block, and the token's place in it."""
+
+    __slots__ = ("_at", "_block")
+    _at: int
+    _block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob(_MaybeListed):
+    """A token the model chose, with how likely it was.
+
+    Attributes:
+        text: The token as text; may hold U+FFFD where its bytes are no whole characters.
+        logprob: Natural logarithm of its probability, at most 0; `None` where the provider sent no
+            usable number; `CENSORED` where it only said "less likely than all I list".
+        raw: Its UTF-8 bytes, where the provider gives them.
+        candidates: What else was weighed there, most likely first; most providers list the chosen
+            token among them.
+        channel: What the token is part of.
+        at_ns: When it arrived, in nanoseconds since the epoch; `None` if it was not streamed.
+
+    .. versionadded:: 0.1.0
+    """
+
+    text: str
+    logprob: float | None
+    raw: bytes | None = None
+    candidates: tuple[Candidate, ...] = ()
+    channel: Channel = "content"
+    at_ns: int | None = None
+
+    if not TYPE_CHECKING:  # it would allow every name
+
+        def __getattr__(self, name: str) -> tuple[Candidate, ...]:
+            """The candidates, made when they are first asked for."""
+            if name != "candidates":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            listed = self._block.row(self._at)
+            candidates = tuple(map(CANDIDATE, zip(*listed, strict=True)))
+            object.__setattr__(self, name, candidates)
+            return candidates
+
+
+_SETTERS = [
+    getattr(TokenLogprob, name).__set__
+    for name in ("text", "logprob", "raw", "channel", "at_ns", "_block", "_at")
+]
+
+_PLACE, _CHANNEL = attrgetter("_at"), attrgetter("channel")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens(Sequence[TokenLogprob]):
+    """Tokens of one channel, column by column; each is made when somebody asks for one.
+
+    A call has thousands of candidates, and at its end, while the user waits, only the numbers are
+    needed.
+
+    Attributes:
+        texts: Their texts.
+        logprobs: Their logprobs, sound ones; `None` where one is missing.
+        raws: Their bytes.
+        times: When each arrived, in nanoseconds since the epoch; `None` if it was not streamed.
+        block: Their candidates.
+        channel: What they are part of.
+    """
+
+    texts: Sequence[str]
+    logprobs: Sequence[float | None]
+    raws: Sequence[bytes]
+    times: Sequence[int | None]
+    block: Block
+    channel: Channel = "content"
+    _made: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
+
+    @property
+    def made(self) -> tuple[TokenLogprob, ...]:
+        """The tokens: the same ones, whoever asks."""
+        if not self._made:
+            self._made.append(tuple(self._make()))
+        return self._made[0]
+
+    def _make(self) -> list[TokenLogprob]:
+        """Tokens like any other, in a third of the time that `__init__` takes."""
+        tokens = list(map(object.__new__, repeat(TokenLogprob, len(self))))
+        columns = (self.texts, self.logprobs, self.raws, repeat(self.channel), self.times)
+        for set_member, column in zip(
+            _SETTERS, (*columns, repeat(self.block), count()), strict=True
+        ):
+            deque(map(set_member, tokens, column), maxlen=0)
+        return tokens
+
+    def __eq__(self, other: object) -> bool:
+        """Whether those are the same tokens, however they are kept."""
+        if isinstance(other, Tokens):
+            other = other.made
+        return self.made == other
+
+    def __hash__(self) -> int:
+        """As a tuple's."""
+        return hash(self.made)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.texts)
+
+    def __iter__(self) -> Iterator[TokenLogprob]:
+        """Goes through them."""
+        return iter(self.made)
+
+    @overload
+    def __getitem__(self, at: int) -> TokenLogprob: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[TokenLogprob, ...]: ...
+    def __getitem__(self, at: int | slice) -> TokenLogprob | tuple[TokenLogprob, ...]:
+        """One, or some."""
+        return self.made[at]
+
+
+def as_tuple(tokens: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """The tokens as a tuple, which is one and the same for the same columns."""
+    return tokens.made if isinstance(tokens, Tokens) else tuple(tokens)
+
+
+def logprobs_of(tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
+    """Their logprobs."""
+    return tokens.logprobs if isinstance(tokens, Tokens) else [of.logprob for of in tokens]
+
+
+def raws_of(tokens: Sequence[TokenLogprob]) -> Sequence[bytes | None]:
+    """Their bytes."""
+    return tokens.raws if isinstance(tokens, Tokens) else [of.raw for of in tokens]
+
+
+def channels_of(tokens: Sequence[TokenLogprob]) -> set[Channel]:
+    """What they are part of."""
+    if isinstance(tokens, Tokens):
+        return {tokens.channel} if tokens.texts else set()
+    return set(map(_CHANNEL, tokens))
+
+
+def channel_column(tokens: Sequence[TokenLogprob]) -> list[Channel]:
+    """What each is part of."""
+    if isinstance(tokens, Tokens):
+        return [tokens.channel] * len(tokens)
+    return list(map(_CHANNEL, tokens))
+
+
+def times_of(tokens: Sequence[TokenLogprob]) -> Sequence[int | None]:
+    """When each arrived."""
+    return tokens.times if isinstance(tokens, Tokens) else [of.at_ns for of in tokens]
+
+
+def blocks_of(tokens: Iterable[TokenLogprob]) -> list[Block | None]:
+    """The blocks in which their candidates were read, of those that were read in one."""
+    return list(map(getattr, tokens, repeat("_block"), repeat(None)))
+
+
+def places_of(tokens: Iterable[TokenLogprob]) -> list[int]:
+    """Their places in their block."""
+    return list(map(_PLACE, tokens))
+
+
+def listed_of(token: TokenLogprob) -> Listed | None:
+    """Its candidates column by column, if that is how they were read."""
+    block: Block | None = getattr(token, "_block", None)
+    return None if block is None else block.row(_PLACE(token))
+
+
+def numbers_of(token: TokenLogprob) -> tuple[tuple[float, ...], tuple[bytes, ...]] | None:
+    """Their logprobs and their bytes, if that is how they were read."""
+    block: Block | None = getattr(token, "_block", None)
+    return None if block is None else block.numbers(_PLACE(token))
