@@ -337,7 +337,10 @@ def logsumexp(values: Sequence[float]) -> float:
 
 
 def _alternatives(token: TokenLogprob) -> tuple[float | None, list[float]]:
-    """The chosen token's logprob in the list, and those of what else was listed, each once."""
+    """The chosen token's logprob in the list; those of what else was listed, once, largest first.
+
+    Their sums must not depend on the order in which they came.
+    """
     best: dict[bytes, float] = {}
     for candidate in token.candidates:
         logprob = sound_logprob(candidate.logprob)
@@ -346,7 +349,7 @@ def _alternatives(token: TokenLogprob) -> tuple[float | None, list[float]]:
             if key not in best or best[key] < logprob:
                 best[key] = logprob
     own = best.pop(identity(token), None)
-    return own, list(best.values())
+    return own, sorted(best.values(), reverse=True)
 
 
 def _descending(candidate: Candidate) -> float:

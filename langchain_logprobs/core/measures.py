@@ -166,13 +166,13 @@ def _of_ranks(
     first, size = ranks[0], len(ranks[0])
     masses = [list(map(exp, rank)) for rank in ranks]
     less_one = list(map(expm1, first))  # of a mass near 1, the sum alone would leave rounding
-    tails = list(map(neg, map(sum, zip(less_one, *masses[1:], strict=True))))
+    tails: list[float] = list(map(neg, map(sum, zip(less_one, *masses[1:], strict=True))))
     against, unsure = list(map(neg, less_one)), []
     least = min(tails)
     if least <= LEAST_TAIL:
         small = [at for at, tail in enumerate(tails) if tail <= LEAST_TAIL]
         for at in small:
-            against[at] = sum([mass[at] for mass in masses[1:]])
+            against[at] = sum((mass[at] for mass in masses[1:]), 0.0)
         unsure = [at for at in small if against[at] <= LEAST_MASS]
         for at in unsure:
             against[at] = 1.0
