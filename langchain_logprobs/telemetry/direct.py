@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanContext
 
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import processors
+from langchain_logprobs.telemetry.rests import rest
 from langchain_logprobs.telemetry.spans import TokenSpan, TokenValues, named
 
 _MOST_ATTRIBUTES = 24
@@ -52,6 +53,7 @@ class Deferred(ReadableSpan):
         held = self.__dict__
         of, row = held.get("_of"), held.get("_row")
         if of is not None and row is not None:  # no other thread was faster
+            rest()
             for key, value in vars(of.span(self._context, row)).items():
                 held.setdefault(key, value)
             held.pop("_of", None)

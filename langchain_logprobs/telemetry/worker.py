@@ -92,6 +92,7 @@ class Worker:
         self._reset()
 
     def _reset(self) -> None:
+        self.is_hurried = False
         self._lanes: dict[Hashable, _Lane] = {}  # whose turn it is stands first
         self._blocked = 0
         self._changed = threading.Condition()
