@@ -20,13 +20,13 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from langchain_logprobs.exporters import wire
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.direct import Direct, untouched
-from langchain_logprobs.telemetry.rests import rest
+from langchain_logprobs.telemetry.exporting import rest
 from langchain_logprobs.telemetry.spans import TOKEN_ATTRIBUTES, TokenSpan
 
 Spans = Sequence[ReadableSpan]
 
-CHUNK = 64
-"""Token spans between two rests: not much more than half a millisecond's work."""
+CHUNK = 32
+"""Token spans between two looks at whether a rest is due: less than half a millisecond's work."""
 
 _Constants = dict[object, bytes]
 _NOT_HERE = (wire.NotPlainError, ValueError, OverflowError, AttributeError, struct.error)
@@ -54,6 +54,7 @@ def _encoded(spans: Spans) -> ExportTraceServiceRequest:
                 del envelope.resource_spans[0].scope_spans[0].spans[:]
                 _add(message, envelope)
                 message.scope_spans[-1].MergeFromString(b"".join(_written(group)))
+                rest()
     return request
 
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_logprobs.settings import SettingsError
 from langchain_logprobs.telemetry.metrics import count_unsent
-from langchain_logprobs.telemetry.rests import processor_of
+from langchain_logprobs.telemetry.exporting import processor_of
 
 PATIENCE = "LANGCHAIN_LOGPROBS_OTLP_PATIENCE"
 """The environment variable."""

@@ -21,7 +21,7 @@ from opentelemetry.trace import SpanContext
 
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import processors
-from langchain_logprobs.telemetry.rests import rest
+from langchain_logprobs.telemetry.exporting import rest
 from langchain_logprobs.telemetry.spans import TokenSpan, TokenValues, named
 
 _MOST_ATTRIBUTES = 24

@@ -1,104 +1,60 @@
-"""The thread that exports rests, so that streams seldom meet it.
+"""How long the threads in the background rest: in proportion to the processor time they take.
 
-An encoder in pure Python never gives the interpreter away by itself: whoever wakes up meanwhile
-gets it at the switch interval only, 5 ms later. A batch of 512 token spans keeps OpenTelemetry's
-encoder busy for several of these. It looks at each of our spans, though, and is then in our code:
-there it rests, in proportion to the processor time that it took.
-
-Only a batch processor's own thread rests: whatever other thread exports, somebody waits for. What a
-thread waits for anyhow (a receiver that answers slowly, the next batch) is rest as well.
+A thread that computes does not give the interpreter away by itself: whoever wakes up meanwhile gets
+it 5 ms later, at the switch interval. So these work in slices shorter than anybody notices, take
+turns, and work no more than a part of the time, so that most tokens of a stream do not meet them.
 """
 
 from __future__ import annotations
 
-import threading
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from langchain_logprobs.telemetry.worker import SHARED
-
 SLICE = 0.0005
-"""Seconds of work between two rests: what a token may be late for them."""
+"""Seconds of work between two rests: so late may a token be that meets it."""
 RATIO = 2.0
-"""Rest, in all, for each second of work: a third of the time is worked."""
+"""Seconds of rest for each second of work: it is done a third of the time."""
 LEAST = 0.2
-"""Rest for each second of work that was rested for in advance: others get in between."""
-MOST_SAVED = 0.1
-"""Seconds of rest in advance: about what a batch of 512 token spans owes OpenTelemetry's encoder."""
+"""Rest for each second of work, though there was enough in advance: others get in between."""
+MOST = 0.1
+"""Seconds of rest in advance, or owed: what 512 token spans cost in OpenTelemetry's encoder."""
 PIECE = 0.01
-"""Seconds of rest at once: so soon is noticed that somebody is in a hurry."""
+"""Seconds of rest at once: so soon it is noticed that somebody is in a hurry."""
 
 
 @dataclass(slots=True)
-class Account:
-    """What a thread has rested beyond what it owes.
+class Budget:
+    """The time that all threads in the background may work, together.
+
+    It takes no lock, which a child process could inherit: if two threads settle at once, one rests
+    too little, once.
 
     Attributes:
-        saved: Seconds; below zero it owes them.
+        ratio: Seconds of rest for each second of work.
+        paid_until: Up to when what was worked has been rested for, by the clock.
     """
 
-    saved: float = 0.0
+    ratio: float = RATIO
+    paid_until: float = -math.inf
 
-    def due(self, worked: float, rested: float) -> float:
-        """How long to rest now.
+    def settle(self, worked: float, now: float) -> float:
+        """How long to rest after a slice of work that has just ended.
+
+        What they wait for anyhow, a receiver that answers slowly or the next call, is rest, too.
 
         Args:
-            worked: Seconds of processor time since this was last asked.
-            rested: All other seconds since then.
+            worked: Seconds of processor time.
+            now: What the clock shows.
         """
-        saved = self.saved + rested - RATIO * worked
-        self.saved = max(-MOST_SAVED, min(MOST_SAVED, saved))
-        return max(-self.saved, LEAST * worked)
+        until = max(self.paid_until, now - worked - MOST) + worked * (1.0 + self.ratio)
+        self.paid_until = min(until, now + MOST)
+        return max(self.paid_until - now, LEAST * worked)
 
 
-class _Rests:
-    """When the batch processor's thread that this is made in rests."""
-
-    def __init__(self, processor: object) -> None:
-        self._processor = processor
-        self._account = Account()
-        self._settled = self._woke = time.perf_counter()
-        self._worked = time.thread_time()
-
-    def take(self) -> None:
-        """Rests, if that is due."""
-        now = time.perf_counter()
-        if now - self._woke < SLICE:
-            return
-        worked = time.thread_time() - self._worked
-        if worked < SLICE:
-            return
-        due = self._account.due(worked, now - self._settled - worked)
-        self._settled = now
-        while due > 0 and not self._is_hurried():
-            time.sleep(min(due, PIECE))
-            due -= PIECE
-        self._woke, self._worked = time.perf_counter(), time.thread_time()
-
-    def _is_hurried(self) -> bool:
-        return SHARED.is_hurried or getattr(self._processor, "_shutdown", False) is True
-
-
-def processor_of(thread: threading.Thread) -> object | None:
-    """The batch processor whose own thread this is: no other thread runs a method of one."""
-    processor = getattr(getattr(thread, "_target", None), "__self__", None)
-    if isinstance(getattr(processor, "_shutdown", None), bool) and hasattr(processor, "_queue"):
-        return processor
-    return None
-
-
-class _Here(threading.local):
-    """The rests of each thread; `None` where there are none."""
-
-    def __init__(self) -> None:
-        processor = processor_of(threading.current_thread())
-        self.rests = None if processor is None else _Rests(processor)
-
-
-_HERE = _Here()
-
-
-def rest() -> None:
-    """Has a batch processor's own thread rest, if that is due: to be called every few spans."""
-    if _HERE.rests is not None:
-        _HERE.rests.take()
+def pause(seconds: float, is_over: Callable[[], bool]) -> None:
+    """Rests so long, or until it is over."""
+    while seconds > 0 and not is_over():
+        time.sleep(min(seconds, PIECE))
+        seconds -= PIECE
