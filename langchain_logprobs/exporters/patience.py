@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_logprobs.settings import SettingsError
-from langchain_logprobs.telemetry.metrics import count_unsent
 from langchain_logprobs.telemetry.exporting import processor_of
+from langchain_logprobs.telemetry.metrics import count_unsent
 
 PATIENCE = "LANGCHAIN_LOGPROBS_OTLP_PATIENCE"
 """The environment variable."""

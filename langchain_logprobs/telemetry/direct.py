@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ParentBased, StaticSampler, TraceIdRatioBased
 from opentelemetry.trace import SpanContext
 
+from langchain_logprobs.telemetry.exporting import rest
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import processors
-from langchain_logprobs.telemetry.exporting import rest
 from langchain_logprobs.telemetry.spans import TokenSpan, TokenValues, named
 
 _MOST_ATTRIBUTES = 24
