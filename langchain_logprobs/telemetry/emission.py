@@ -14,7 +14,7 @@ from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
-from langchain_logprobs.telemetry.pace import Pace, pace_of
+from langchain_logprobs.telemetry.pace import FEW, Pace, pace_of
 from langchain_logprobs.telemetry.spans import (
     Options,
     TokenSpan,
@@ -58,7 +58,8 @@ class Emission:
             yield from self._waits(pace)
             emit = self._emit_example(first)
             yield self._counted(pace, 1)
-        while batch := list(islice(spans, pace.slice)):
+        size = min(pace.slice, FEW) if emit == self._start_and_end else pace.slice
+        while batch := list(islice(spans, size)):
             yield from self._waits(pace)
             for span in batch:
                 emit(span)

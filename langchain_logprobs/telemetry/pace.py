@@ -10,11 +10,15 @@ it would not come back.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from queue import Queue
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.trace import SpanProcessor
@@ -23,9 +27,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from langchain_logprobs.telemetry.aside import Aside
 from langchain_logprobs.telemetry.identity import OfEach
 from langchain_logprobs.telemetry.linking import LinkingProcessor
+from langchain_logprobs.telemetry.rests import Budget
+from langchain_logprobs.telemetry.worker import SHARED
 
 SLICE = 128
 """Token spans between two rests of the worker: a fifth of a millisecond's work."""
+FEW = 16
+"""The same, where each has to be started and ended: that takes ten times as long."""
 BURST = 512
 """Token spans between two flushes, where there is no other way: a batch."""
 
@@ -51,6 +59,34 @@ class _Backlog:
         self.flush = Aside(flush)
 
 
+@dataclass(slots=True)
+class Exporting:
+    """A thread that exports, by the processor time that it takes.
+
+    Most token spans have it rest while it encodes them. Those that were started and ended do not:
+    so it gets no more of them than a part of its time is enough for.
+
+    Attributes:
+        clock: The thread's.
+        worked: What it showed when this was last looked at.
+        budget: What the thread may work.
+    """
+
+    clock: int
+    worked: float = 0.0
+    budget: Budget = field(default_factory=Budget)
+
+    def has_rested(self) -> bool:
+        """Whether it may be given more to do."""
+        try:
+            shown = time.clock_gettime(self.clock)
+        except OSError:  # it has ended
+            return True
+        now, worked, self.worked = time.monotonic(), shown - self.worked, shown
+        self.budget.settle(worked, now)
+        return self.budget.paid_until <= now
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Whether there is room for more token spans.
@@ -59,6 +95,7 @@ class Pace:
         slice: Spans to hand over at once.
         queues: Those that fill; `None` if a processor may have one that cannot be seen.
         tasks: What exporters have still to do, and drop when that is too much.
+        threads: Those that export.
         flush: Empties them, however long that takes.
         burst: Spans between two flushes.
         backlog: What all calls together have handed over since the last.
@@ -68,12 +105,15 @@ class Pace:
     queues: list[deque[Any]] | None
     flush: Callable[[], object]
     tasks: Sequence[Queue[Any]]
+    threads: Sequence[Exporting]
     burst: int
     backlog: _Backlog
 
     def has_room(self) -> bool:
         """Whether a slice may be handed over now."""
         if any(tasks.qsize() + self.slice > tasks.maxsize // 2 for tasks in self.tasks):
+            return False
+        if not SHARED.is_hurried and not all(of.has_rested() for of in self.threads):
             return False
         if self.queues is not None:
             return all(len(queue) + self.slice <= _share(queue) for queue in self.queues)
@@ -102,6 +142,7 @@ def pace_of(provider: object) -> Pace:
         queues=queues,
         flush=getattr(provider, "force_flush", lambda: None),
         tasks=[] if active is None else [*filter(None, map(_tasks, processors(active)))],
+        threads=[] if active is None else [*filter(None, map(_exporting, processors(active)))],
         burst=burst,
         backlog=_BACKLOGS[provider],
     )
@@ -124,12 +165,17 @@ def _queues(processor: object) -> list[deque[Any]] | None:
 
 def _seen(processor: object) -> deque[Any] | None:
     """The queue of a batch processor, if it is emptied before it is fuller than our share."""
-    processor = getattr(processor, "_batch_delegate", None) or processor  # MLflow's has one inside
-    batch = getattr(processor, "_batch_processor", None)
+    batch = _batch(processor)
     queue, size = getattr(batch, "_queue", None), getattr(batch, "_max_export_batch_size", None)
     if isinstance(queue, deque) and isinstance(size, int) and size + SLICE <= _share(queue):
         return queue
     return None
+
+
+def _batch(processor: object) -> object | None:
+    """What a batch processor has its queue and its thread in, as of OpenTelemetry 1.33."""
+    processor = getattr(processor, "_batch_delegate", None) or processor  # MLflow's has one inside
+    return getattr(processor, "_batch_processor", None)
 
 
 def _tasks(processor: object) -> Queue[Any] | None:
@@ -137,6 +183,35 @@ def _tasks(processor: object) -> Queue[Any] | None:
     exporter = getattr(processor, "span_exporter", None)
     tasks = getattr(getattr(exporter, "_async_queue", None), "_queue", None)
     return tasks if isinstance(tasks, Queue) and tasks.maxsize > 0 else None
+
+
+_EXPORTING: WeakKeyDictionary[threading.Thread, Exporting] = WeakKeyDictionary()
+
+
+def _exporting(processor: object) -> Exporting | None:
+    """The thread of a batch processor, if its processor time can be told."""
+    thread = getattr(_batch(processor), "_worker_thread", None)
+    if not isinstance(thread, threading.Thread) or not thread.native_id or not _tells_clocks():
+        return None
+    return _EXPORTING.setdefault(thread, Exporting(_clock(thread.native_id)))
+
+
+def _clock(native_id: int) -> int:
+    """The id of a thread's clock, as Linux defines it.
+
+    To ask `pthread_getcpuclockid` of a thread that has just ended can end the process.
+    """
+    return ~native_id << 3 | 6
+
+
+@cache
+def _tells_clocks() -> bool:
+    """Whether that is what this system calls the clock of a thread, tried with this one."""
+    try:
+        clock = time.pthread_getcpuclockid(threading.get_ident())
+        return clock == _clock(threading.get_native_id()) and time.clock_gettime(clock) >= 0
+    except (AttributeError, OSError):  # neither Windows nor macOS has it
+        return False
 
 
 def _share(queue: deque[Any]) -> int:
