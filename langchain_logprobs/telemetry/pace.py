@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from queue import Queue
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -67,23 +67,19 @@ class Exporting:
     so it gets no more of them than a part of its time is enough for.
 
     Attributes:
-        clock: The thread's.
+        clock: Tells how long it has worked.
         worked: What it showed when this was last looked at.
         budget: What the thread may work.
     """
 
-    clock: int
-    worked: float = 0.0
+    clock: Callable[[], float]
+    worked: float
     budget: Budget = field(default_factory=Budget)
 
-    def has_rested(self) -> bool:
+    def has_rested(self, now: float) -> bool:
         """Whether it may be given more to do."""
-        try:
-            shown = time.clock_gettime(self.clock)
-        except OSError:  # it has ended
-            return True
-        now, worked, self.worked = time.monotonic(), shown - self.worked, shown
-        self.budget.settle(worked, now)
+        before, self.worked = self.worked, self.clock()
+        self.budget.settle(self.worked - before, now)
         return self.budget.paid_until <= now
 
 
@@ -113,7 +109,8 @@ class Pace:
         """Whether a slice may be handed over now."""
         if any(tasks.qsize() + self.slice > tasks.maxsize // 2 for tasks in self.tasks):
             return False
-        if not SHARED.is_hurried and not all(of.has_rested() for of in self.threads):
+        now = time.monotonic()
+        if not all(of.has_rested(now) for of in self.threads) and not SHARED.is_hurried:
             return False
         if self.queues is not None:
             return all(len(queue) + self.slice <= _share(queue) for queue in self.queues)
@@ -193,7 +190,16 @@ def _exporting(processor: object) -> Exporting | None:
     thread = getattr(_batch(processor), "_worker_thread", None)
     if not isinstance(thread, threading.Thread) or not thread.native_id or not _tells_clocks():
         return None
-    return _EXPORTING.setdefault(thread, Exporting(_clock(thread.native_id)))
+    clock = partial(_worked, thread.native_id)
+    return _EXPORTING.setdefault(thread, Exporting(clock, clock()))
+
+
+def _worked(native_id: int) -> float:
+    """Seconds of processor time that a thread has taken; none, once it has ended."""
+    try:
+        return time.clock_gettime(_clock(native_id))
+    except OSError:
+        return 0.0
 
 
 def _clock(native_id: int) -> int:
@@ -206,10 +212,11 @@ def _clock(native_id: int) -> int:
 
 @cache
 def _tells_clocks() -> bool:
-    """Whether that is what this system calls the clock of a thread, tried with this one."""
+    """Whether that is what this system calls the clock of a thread, asked of this one."""
     try:
-        clock = time.pthread_getcpuclockid(threading.get_ident())
-        return clock == _clock(threading.get_native_id()) and time.clock_gettime(clock) >= 0
+        return time.pthread_getcpuclockid(threading.get_ident()) == _clock(
+            threading.get_native_id()
+        )
     except (AttributeError, OSError):  # neither Windows nor macOS has it
         return False
 

@@ -34,7 +34,7 @@ REST = 0.001
 ROOM = 5_000
 """Things that a lane always has room for, or else there are no rests: calls end in bursts."""
 BURST_SECONDS = 10.0
-"""How long a lane may be more than half full, until more comes than goes: no rests, then."""
+"""Seconds after which what fills a quarter of a lane is no burst, but more comes than goes."""
 WAIT = 0.01
 """Seconds between two looks at lanes that are all blocked."""
 TICK = 5.0
@@ -100,7 +100,7 @@ class _Lane:
 
     def presses(self, now: float) -> bool:
         """Whether things will be lost unless they go faster than at leisure."""
-        is_filling = 2 * self.pending > self.limit and now - self.since > BURST_SECONDS
+        is_filling = self.pending > self.limit / 4 and now - self.since > BURST_SECONDS
         return is_filling or self.limit - self.pending < ROOM
 
 
