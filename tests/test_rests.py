@@ -315,10 +315,7 @@ class AtOnce(Worker):
 
 @pytest.mark.parametrize(
     ("processors", "sizes"),
-    [
-        ([], [1, SLICE, SLICE, 300 - 2 * SLICE - 1]),
-        ([Nosy()], [1, *[FEW] * 18, 300 - 18 * FEW - 1]),
-    ],
+    [([], [1, SLICE, SLICE]), ([Nosy()], [1, *[FEW] * (2 * SLICE // FEW)])],
     ids=["made", "started"],
 )
 def test_spans_that_have_to_be_started_come_a_few_at_once(
