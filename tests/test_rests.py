@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.exporters.encoding import encode_spans
 from langchain_logprobs.telemetry import exporting, names, pace
 from langchain_logprobs.telemetry.aside import Aside
-from langchain_logprobs.telemetry.pace import FEW, SLICE, Exporting
+from langchain_logprobs.telemetry.pace import FEW, SLICE, Exporting, pace_of
 from langchain_logprobs.telemetry.rests import LEAST, MOST, PIECE, RATIO, Budget, pause
 from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.worker import (
@@ -272,6 +273,19 @@ def test_a_thread_that_waits_for_a_network_gets_more_at_once() -> None:
     for batch in range(1, 100):
         clock.shown += 0.030
         assert thread.has_rested(now=100.0 + batch * 0.130)
+
+
+def test_who_exports_is_given_nothing_until_it_has_rested_unless_somebody_is_in_a_hurry() -> None:
+    clock = Clock()
+    idle = pace_of(TracerProvider(shutdown_on_exit=False))
+    busy = replace(idle, threads=[Exporting(clock, clock())])
+
+    assert busy.has_room()
+    clock.shown += 60.0
+    assert not busy.has_room()
+    clock.shown += 60.0
+    with SHARED.hurried():
+        assert busy.has_room()
 
 
 def test_the_clock_of_a_thread_shows_what_it_has_worked() -> None:
