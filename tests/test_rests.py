@@ -19,9 +19,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from langchain_logprobs import LogprobsCallbackHandler
 from langchain_logprobs.exporters.encoding import encode_spans
-from langchain_logprobs.telemetry import exporting, names, pace
+from langchain_logprobs.telemetry import exporting, names
 from langchain_logprobs.telemetry.aside import Aside
-from langchain_logprobs.telemetry.pace import FEW, SLICE, Exporting, pace_of
+from langchain_logprobs.telemetry.exporting import Exporting
+from langchain_logprobs.telemetry.pace import FEW, SLICE, pace_of
 from langchain_logprobs.telemetry.rests import LEAST, MOST, PIECE, RATIO, Budget, pause
 from langchain_logprobs.telemetry.sink import OpenTelemetrySink
 from langchain_logprobs.telemetry.worker import (
@@ -289,9 +290,9 @@ def test_who_exports_is_given_nothing_until_it_has_rested_unless_somebody_is_in_
 
 
 def test_the_clock_of_a_thread_shows_what_it_has_worked() -> None:
-    assert pace._tells_clocks() == hasattr(time, "pthread_getcpuclockid")
-    if pace._tells_clocks():
-        clock = partial(pace._worked, threading.get_native_id())
+    assert exporting._tells_clocks() == hasattr(time, "pthread_getcpuclockid")
+    if exporting._tells_clocks():
+        clock = partial(exporting._worked, threading.get_native_id())
         before = time.thread_time()
         assert before <= clock() <= time.thread_time()
 
@@ -302,12 +303,12 @@ def test_a_thread_that_has_ended_works_no_more() -> None:
     thread.join()
 
     assert thread.native_id is not None
-    if pace._tells_clocks():
+    if exporting._tells_clocks():
         wait_until(partial(_shows_nothing, thread.native_id))
 
 
 def _shows_nothing(native_id: int) -> bool:
-    return pace._worked(native_id) == 0.0
+    return exporting._worked(native_id) == 0.0
 
 
 class Nosy(SpanProcessor):

@@ -11,9 +11,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from weakref import WeakKeyDictionary
 
 from langchain_logprobs.telemetry import aside
-from langchain_logprobs.telemetry.rests import SLICE, pause
+from langchain_logprobs.telemetry.rests import SLICE, Budget, pause
 from langchain_logprobs.telemetry.worker import SHARED
 
 
@@ -72,3 +76,65 @@ class _Here(threading.local):
 
 
 _HERE = _Here()
+
+
+@dataclass(slots=True)
+class Exporting:
+    """A thread that exports, by the processor time that it takes.
+
+    Most token spans have it rest while it encodes them. Those that were started and ended do not:
+    so it gets no more of them than a part of its time is enough for.
+
+    Attributes:
+        clock: Tells how long it has worked.
+        worked: What it showed when this was last looked at.
+        budget: What the thread may work.
+    """
+
+    clock: Callable[[], float]
+    worked: float
+    budget: Budget = field(default_factory=Budget)
+
+    def has_rested(self, now: float) -> bool:
+        """Whether it may be given more to do."""
+        before, self.worked = self.worked, self.clock()
+        self.budget.settle(self.worked - before, now)
+        return self.budget.paid_until <= now
+
+
+_EXPORTING: WeakKeyDictionary[threading.Thread, Exporting] = WeakKeyDictionary()
+
+
+def exporting_of(thread: threading.Thread) -> Exporting | None:
+    """What is known of a thread that exports, if its processor time can be told."""
+    if not thread.native_id or not _tells_clocks():
+        return None
+    clock = partial(_worked, thread.native_id)
+    return _EXPORTING.setdefault(thread, Exporting(clock, clock()))
+
+
+def _worked(native_id: int) -> float:
+    """Seconds of processor time that a thread has taken; none, once it has ended."""
+    try:
+        return time.clock_gettime(_clock(native_id))
+    except OSError:
+        return 0.0
+
+
+def _clock(native_id: int) -> int:
+    """The id of a thread's clock, as Linux defines it.
+
+    To ask `pthread_getcpuclockid` of a thread that has just ended can end the process.
+    """
+    return ~native_id << 3 | 6
+
+
+@cache
+def _tells_clocks() -> bool:
+    """Whether that is what this system calls the clock of a thread, asked of this one."""
+    try:
+        return time.pthread_getcpuclockid(threading.get_ident()) == _clock(
+            threading.get_native_id()
+        )
+    except (AttributeError, OSError):  # neither Windows nor macOS has it
+        return False

@@ -14,20 +14,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
+from dataclasses import dataclass
 from queue import Queue
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_QUEUE_SIZE
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from langchain_logprobs.telemetry.aside import Aside
+from langchain_logprobs.telemetry.exporting import Exporting, exporting_of
 from langchain_logprobs.telemetry.identity import OfEach
 from langchain_logprobs.telemetry.linking import LinkingProcessor
-from langchain_logprobs.telemetry.rests import Budget
 from langchain_logprobs.telemetry.worker import SHARED
 
 SLICE = 128
@@ -57,30 +55,6 @@ class _Backlog:
         """Starts to empty it."""
         self.spans = 0
         self.flush = Aside(flush)
-
-
-@dataclass(slots=True)
-class Exporting:
-    """A thread that exports, by the processor time that it takes.
-
-    Most token spans have it rest while it encodes them. Those that were started and ended do not:
-    so it gets no more of them than a part of its time is enough for.
-
-    Attributes:
-        clock: Tells how long it has worked.
-        worked: What it showed when this was last looked at.
-        budget: What the thread may work.
-    """
-
-    clock: Callable[[], float]
-    worked: float
-    budget: Budget = field(default_factory=Budget)
-
-    def has_rested(self, now: float) -> bool:
-        """Whether it may be given more to do."""
-        before, self.worked = self.worked, self.clock()
-        self.budget.settle(self.worked - before, now)
-        return self.budget.paid_until <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,43 +156,9 @@ def _tasks(processor: object) -> Queue[Any] | None:
     return tasks if isinstance(tasks, Queue) and tasks.maxsize > 0 else None
 
 
-_EXPORTING: WeakKeyDictionary[threading.Thread, Exporting] = WeakKeyDictionary()
-
-
 def _exporting(processor: object) -> Exporting | None:
-    """The thread of a batch processor, if its processor time can be told."""
     thread = getattr(_batch(processor), "_worker_thread", None)
-    if not isinstance(thread, threading.Thread) or not thread.native_id or not _tells_clocks():
-        return None
-    clock = partial(_worked, thread.native_id)
-    return _EXPORTING.setdefault(thread, Exporting(clock, clock()))
-
-
-def _worked(native_id: int) -> float:
-    """Seconds of processor time that a thread has taken; none, once it has ended."""
-    try:
-        return time.clock_gettime(_clock(native_id))
-    except OSError:
-        return 0.0
-
-
-def _clock(native_id: int) -> int:
-    """The id of a thread's clock, as Linux defines it.
-
-    To ask `pthread_getcpuclockid` of a thread that has just ended can end the process.
-    """
-    return ~native_id << 3 | 6
-
-
-@cache
-def _tells_clocks() -> bool:
-    """Whether that is what this system calls the clock of a thread, asked of this one."""
-    try:
-        return time.pthread_getcpuclockid(threading.get_ident()) == _clock(
-            threading.get_native_id()
-        )
-    except (AttributeError, OSError):  # neither Windows nor macOS has it
-        return False
+    return exporting_of(thread) if isinstance(thread, threading.Thread) else None
 
 
 def _share(queue: deque[Any]) -> int:

@@ -24,13 +24,13 @@ from functools import partial
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-from langchain_logprobs.telemetry.rests import Budget, pause
+from langchain_logprobs.telemetry.rests import LEAST, Budget, pause
 
 _LOG = logging.getLogger("langchain_logprobs")
 _Result = TypeVar("_Result")
 
 REST = 0.001
-"""Seconds of rest after every slice, at least."""
+"""Seconds of rest after every slice, at least, unless somebody is in a hurry."""
 ROOM = 5_000
 """Things that a lane always has room for, or else there are no rests: calls end in bursts."""
 BURST_SECONDS = 10.0
@@ -300,8 +300,10 @@ class Worker:
 
     def _rest(self, worked: float) -> None:
         due = self.budget.settle(worked, time.monotonic())
-        time.sleep(REST)
-        pause(due - REST, lambda: self.is_hurried)
+        if self.is_hurried:
+            time.sleep(min(REST, LEAST * worked))
+        else:
+            pause(max(REST, due), lambda: self.is_hurried)
 
     def _end(self, job: Job) -> None:
         lane = self._lanes.get(job.lane)
