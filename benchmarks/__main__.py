@@ -198,10 +198,12 @@ def _print(parts: Mapping[str, Part], failed: Mapping[str, str]) -> None:
 
 def _stages(servers: ExitStack, only: Sequence[str], receiver: str) -> dict[str, Stage]:
     """Those that the parts need."""
-    if not {"dispatch", "memory", "whole", "lateness"} & set(only):
+    wide = {"dispatch", "memory", "whole"} & set(only)
+    if not wide and "lateness" not in only:
         return {}
+    names = EVERYBODY if wide else (*FEW, QUICK)  # for which nobody else has to be installed
     return {
-        export: servers.enter_context(staged(EVERYBODY, address))
+        export: servers.enter_context(staged(names, address))
         for export, address in (("", None), ("OTLP", receiver))
     }
 

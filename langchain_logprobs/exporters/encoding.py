@@ -20,6 +20,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 from langchain_logprobs.exporters import wire
 from langchain_logprobs.telemetry import names
 from langchain_logprobs.telemetry.direct import Direct, Lot, untouched
+from langchain_logprobs.telemetry.exporting import rest
 from langchain_logprobs.telemetry.tokens import TOKEN_ATTRIBUTES
 
 Spans = Sequence[ReadableSpan]
@@ -91,7 +92,9 @@ _Scopes = dict[InstrumentationScope | None, list[_Run]]
 
 def _encoded(spans: Spans) -> bytes:
     groups = _grouped(list(_runs(spans)))
-    return b"".join([part for group in groups for part in _resource_spans(*group)])
+    data = b"".join([part for group in groups for part in _resource_spans(*group)])
+    rest()
+    return data
 
 
 def _runs(spans: Spans) -> Iterator[_Run]:
@@ -201,6 +204,7 @@ def _written(runs: Iterable[_Run]) -> Iterator[bytes]:
         if lot is None:
             yield _plain_or_standard(spans[0], frames)
         else:
+            rest()
             yield from _tokens(spans, lot, places, frames)
 
 

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from langchain_logprobs.settings import SettingsError
+from langchain_logprobs.telemetry.exporting import processor_of
 from langchain_logprobs.telemetry.metrics import count_unsent
 
 PATIENCE = "LANGCHAIN_LOGPROBS_OTLP_PATIENCE"
@@ -133,7 +134,7 @@ class Leaving:
     def may_wait(self) -> bool:
         """Whether nobody waits for this thread, and the end of its work can be seen."""
         current = threading.current_thread()
-        served = _processor_of(current)
+        served = processor_of(current)
         if served is None and current.name.startswith(_OURS):
             served = self._processor or _processor_before(self._exporter)
         self._processor = served or self._processor
@@ -289,17 +290,9 @@ def _tried(export: Export, spans: Spans, batch: _Batch) -> SpanExportResult:
         raise
 
 
-def _processor_of(thread: threading.Thread) -> object | None:
-    """The batch processor whose own thread this is: no other thread runs a method of one."""
-    processor = getattr(getattr(thread, "_target", None), "__self__", None)
-    if isinstance(getattr(processor, "_shutdown", None), bool) and hasattr(processor, "_queue"):
-        return processor
-    return None
-
-
 def _processor_before(exporter: object) -> object | None:
     """The batch processor that hands its batches to this exporter."""
-    found = filter(None, map(_processor_of, threading.enumerate()))
+    found = filter(None, map(processor_of, threading.enumerate()))
     return next((of for of in found if getattr(of, "_exporter", None) is exporter), None)
 
 

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+NAME = "langchain-logprobs-flush"
+"""What the thread is called; our exporters know by it that nobody waits for them."""
+
 
 class Aside(Generic[T]):
     """The call, which is under way from now on.
@@ -22,7 +25,7 @@ class Aside(Generic[T]):
         self._thread = threading.Thread(
             target=self._run,
             args=(call,),
-            name="langchain-logprobs-flush",  # our exporters know by it that nobody waits for them
+            name=NAME,
             daemon=True,
         )
         try:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.sampling import ParentBased, StaticSampler, TraceIdRatioBased
 from opentelemetry.trace import SpanContext
 
+from langchain_logprobs.telemetry.exporting import rest
 from langchain_logprobs.telemetry.linking import LinkingProcessor
 from langchain_logprobs.telemetry.pace import processors
 from langchain_logprobs.telemetry.tokens import TokenSpans
@@ -51,6 +52,7 @@ class Deferred(ReadableSpan):
             context = held.setdefault("_context", lot.context(at))
             if name == "_context":
                 return context
+            rest()
             for key, value in vars(lot.span(context, at)).items():
                 held.setdefault(key, value)
             held.pop("_lot", None)

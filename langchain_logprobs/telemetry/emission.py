@@ -12,7 +12,7 @@ from langchain_logprobs.core.report import CallReport
 from langchain_logprobs.telemetry import direct
 from langchain_logprobs.telemetry.closing import NOTHING, Kept
 from langchain_logprobs.telemetry.metrics import Metrics
-from langchain_logprobs.telemetry.pace import pace_of
+from langchain_logprobs.telemetry.pace import FEW, Pace, pace_of
 from langchain_logprobs.telemetry.spans import Options
 from langchain_logprobs.telemetry.tokens import (
     TokenSpans,
@@ -50,28 +50,38 @@ class Emission:
         """Emits the spans, a slice at a time; gives the number of each, or 0 for no room."""
         pace = pace_of(self.provider)
         emit: Emit | None = None
-        for spans in token_spans(self.report, self.options, pace.slice):
-            while not pace.has_room():
-                yield 0
+        for lot in token_spans(self.report, self.options, pace.slice):
+            first = 0
             if emit is None:
-                emit = self._emit_first(spans)
-            else:
+                yield from self._waits(pace)
+                emit = self._emit_example(lot)
+                yield self._counted(pace, 1)
+                first = 1
+            size = min(pace.slice, FEW) if emit == self._emit_started else pace.slice
+            for at in range(first, len(lot), size):
+                yield from self._waits(pace)
+                spans = lot.cut(at, at + size)
                 emit(spans)
-            self.metrics.count_token_spans("emitted", len(spans))
-            pace.count(len(spans))
-            yield len(spans)
+                yield self._counted(pace, len(spans))
         self.kept.release()
 
-    def _emit_first(self, spans: TokenSpans) -> Emit:
-        """Emits the first of the spans the usual way, and the rest; how to emit those to come."""
-        example = self._started(spans, 0)
-        example.end(spans.ends[0])
-        # Those made directly have one name.
-        made = None if self.options.openinference else direct.like(example, self.tracer, spans)
-        emit = self._emit_started if made is None else made.emit
-        if len(spans) > 1:
-            emit(spans.at(range(1, len(spans))))
-        return emit
+    def _waits(self, pace: Pace) -> Iterator[int]:
+        while not pace.has_room():
+            yield 0
+
+    def _counted(self, pace: Pace, count: int) -> int:
+        self.metrics.count_token_spans("emitted", count)
+        pace.count(count)
+        return count
+
+    def _emit_example(self, lot: TokenSpans) -> Emit:
+        """Emits the first span of a lot the usual way; how to emit those that are like it."""
+        example = self._started(lot, 0)
+        example.end(lot.ends[0])
+        if self.options.openinference:  # those made directly have one name
+            return self._emit_started
+        made = direct.like(example, self.tracer, lot)
+        return self._emit_started if made is None else made.emit
 
     def _emit_started(self, spans: TokenSpans) -> None:
         for at in range(len(spans)):

@@ -130,6 +130,10 @@ class OpenTelemetrySink:
 
     def flush(self, timeout: float) -> bool:
         """Waits until the token spans are sent, `timeout` seconds at most; whether they are."""
+        with self._worker.hurried():
+            return self._flush(timeout)
+
+    def _flush(self, timeout: float) -> bool:
         until = time.monotonic() + timeout
         sent = self._worker.flush(timeout, id(self._provider))
         flush = getattr(self._provider, "force_flush", None)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from heapq import nsmallest
-from itertools import accumulate, chain, compress
+from itertools import accumulate, chain, compress, pairwise
 from typing import Any, TypeVar
 
 from langchain_logprobs.core.confidence import Columns
@@ -90,13 +90,18 @@ class TokenSpans:
         pairs = zip(TOKEN_ATTRIBUTES, self.columns, strict=True)
         return {name: value for name, column in pairs if (value := column[at]) is not None}
 
+    def cut(self, first: int, end: int) -> TokenSpans:
+        """Those from one place on to another."""
+        if first <= 0 and end >= len(self):
+            return self
+        return self._each(lambda column: column[first:end])
+
     def at(self, places: Sequence[int]) -> TokenSpans:
         """Those in these places."""
-        first, size = places[0], len(places)
-        if list(places) != list(range(first, first + size)):
-            return self._each(lambda column: [column[at] for at in places])
-        cut = slice(first, first + size)
-        return self if size == len(self) else self._each(lambda column: column[cut])
+        first, end = places[0], places[0] + len(places)
+        if list(places) == list(range(first, end)):
+            return self.cut(first, end)
+        return self._each(lambda column: [column[at] for at in places])
 
     def _each(self, of: Callable[[Sequence[Any]], Sequence[Any]]) -> TokenSpans:
         return TokenSpans(tuple(map(of, self.columns)), of(self.starts), of(self.ends))
@@ -116,16 +121,18 @@ def count_token_spans(report: CallReport, options: Options) -> tuple[int, int]:
 
 
 def token_spans(report: CallReport, options: Options, size: int) -> Iterator[TokenSpans]:
-    """The token spans of a call, in order, so many at once: each lot made when it is asked for."""
+    """The token spans of a call, in order, so many at once; each lot is made when it is asked for.
+
+    The first has one more: that is where the example is that others are made like.
+    """
     tokens = _every_token(report)
     columns = (*_measures(report, tokens), *_columns(report, options))
     count, omitted = count_token_spans(report, options)
     if omitted:
         chosen = _chosen(logprobs_of(tokens), count, report.low_token, options)
         columns = tuple(list(compress(column, chosen)) for column in columns)
-    for first in range(0, count, size):
-        lot = slice(first, first + size)
-        yield _token_spans([column[lot] for column in columns], report.low_token)
+    for first, end in pairwise([0, *range(size + 1, count, size), count] if count else []):
+        yield _token_spans([column[first:end] for column in columns], report.low_token)
 
 
 def token_name(spans: TokenSpans, at: int, options: Options) -> str:

@@ -24,11 +24,17 @@ from functools import partial
 from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from langchain_logprobs.telemetry.rests import LEAST, Budget, pause
+
 _LOG = logging.getLogger("langchain_logprobs")
 _Result = TypeVar("_Result")
 
 REST = 0.001
-"""Seconds of rest after every slice."""
+"""Seconds of rest after every slice, at least, unless somebody is in a hurry."""
+ROOM = 5_000
+"""Things that a lane always has room for, or else there are no rests: calls end in bursts."""
+BURST_SECONDS = 10.0
+"""Seconds after which what fills a quarter of a lane is no burst, but more comes than goes."""
 WAIT = 0.01
 """Seconds between two looks at lanes that are all blocked."""
 TICK = 5.0
@@ -78,10 +84,24 @@ class Job:
 
 @dataclass(slots=True)
 class _Lane:
-    """Jobs in the order in which they came, and how many things they have still to send."""
+    """Jobs in the order in which they came.
+
+    Attributes:
+        jobs: Those that are not done.
+        pending: How many things they have still to send.
+        limit: How many these may be.
+        since: When the first came, since there were none.
+    """
 
     jobs: deque[Job] = field(default_factory=deque)
     pending: int = 0
+    limit: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    def presses(self, now: float) -> bool:
+        """Whether things will be lost unless they go faster than at leisure."""
+        is_filling = self.pending > self.limit / 4 and now - self.since > BURST_SECONDS
+        return is_filling or self.limit - self.pending < ROOM
 
 
 class Worker:
@@ -89,11 +109,15 @@ class Worker:
 
     def __init__(self) -> None:
         self._tickers: WeakKeyDictionary[Ticker, float] = WeakKeyDictionary()  # when each is due
+        self.budget = Budget()
+        """What the worker works, and what exporters do for it."""
         self._reset()
 
     def _reset(self) -> None:
         self._lanes: dict[Hashable, _Lane] = {}  # whose turn it is stands first
         self._blocked = 0
+        self._hurries = 0
+        self._is_pressed = False
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -102,6 +126,22 @@ class Worker:
         """Things submitted and neither sent nor given up."""
         with self._changed:
             return self._count()
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether nobody is to rest: somebody waits, or things would be lost. Takes no lock."""
+        return self._is_pressed or self._hurries > 0
+
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Has nobody rest while this lasts."""
+        with self._changed:
+            self._hurries += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hurries = max(0, self._hurries - 1)  # a fork meanwhile forgot it
 
     def tickers(self) -> tuple[Ticker, ...]:
         """Those that are looked after."""
@@ -127,6 +167,7 @@ class Worker:
                 return False
             lane.jobs.append(job)
             lane.pending += job.left
+            lane.limit = limit
             self._lanes.setdefault(job.lane, lane)
             self._start()
             self._changed.notify_all()
@@ -139,7 +180,7 @@ class Worker:
             timeout: Seconds to wait at the most.
             lanes: Which to wait for.
         """
-        with self._changed:
+        with self.hurried(), self._changed:
             return self._changed.wait_for(
                 lambda: self._lanes.keys().isdisjoint(lanes) if lanes else not self._lanes, timeout
             )
@@ -157,10 +198,11 @@ class Worker:
 
     def at_exit(self) -> None:
         """Lets the tickers hand over what they hold, and the jobs run out."""
-        for ticker in self.tickers():
-            _guarded(_say, ticker.at_exit)
-        if not self._run_out(time.monotonic() + EXIT_TIMEOUT):
-            self.give_up()
+        with self.hurried():
+            for ticker in self.tickers():
+                _guarded(_say, ticker.at_exit)
+            if not self._run_out(time.monotonic() + EXIT_TIMEOUT):
+                self.give_up()
 
     def _run_out(self, until: float) -> bool:
         """Waits for the jobs for as long as they get on, at the longest until then."""
@@ -224,6 +266,7 @@ class Worker:
     def _next(self) -> Job | None:
         """The job whose turn it is, if there is one before a ticker is due or one more comes."""
         with self._changed:
+            self._look()
             if self._lanes and self._blocked >= len(self._lanes):
                 self._blocked = 0
                 self._changed.wait(WAIT)
@@ -236,7 +279,12 @@ class Worker:
             lane = self._lanes[turn] = self._lanes.pop(turn)  # the next lane is first now
             return lane.jobs[0]
 
+    def _look(self) -> None:
+        now = time.monotonic()
+        self._is_pressed = any(lane.presses(now) for lane in self._lanes.values())
+
     def _do_slice(self, job: Job) -> None:
+        begun = time.thread_time()
         sent = _guarded(partial(_guarded, _say, job.failed), next, job.slices, None)
         if sent is None and (lost := self._take(job, job.left)):
             _guarded(_say, job.lost, lost)
@@ -248,7 +296,14 @@ class Worker:
             self._changed.notify_all()
         self._blocked = self._blocked + 1 if sent == 0 else 0
         if sent:
-            time.sleep(REST)
+            self._rest(time.thread_time() - begun)
+
+    def _rest(self, worked: float) -> None:
+        due = self.budget.settle(worked, time.monotonic())
+        if self.is_hurried:
+            time.sleep(min(REST, LEAST * worked))
+        else:
+            pause(max(REST, due), lambda: self.is_hurried)
 
     def _end(self, job: Job) -> None:
         lane = self._lanes.get(job.lane)
