@@ -26,12 +26,15 @@ from langchain_logprobs.core.scanner import Value, scan
 from langchain_logprobs.core.text import Aligned, Alignment, align
 from langchain_logprobs.core.tokens import TokenLogprob
 
-_LIKELY_JSON = re.compile(
+_BEGINS_LIKE_JSON = re.compile(
     r"""\s*[{\["]                                 # begins like it
-      | \s*(?:-?\d[-+.\deE]*|true|false|null)\s*\Z  # is a number or a literal
-      | .*?(?:```|[{\[]\s*["{\[])                 # has a fence, or two brackets in a row""",
-    re.DOTALL | re.VERBOSE,
+      | \s*(?:-?\d[-+.\deE]*|true|false|null)\s*\Z  # is a number or a literal""",
+    re.VERBOSE,
 )
+_HOLDS_JSON = re.compile(r"""```|[{\[]\s*["{\[]""")
+"""A fence, or two brackets in a row."""
+_MARKS = ("{", "[", "```")
+"""Without any of these there is none of them: most answers are over with that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,9 @@ class Fields(Mapping[str, FieldConfidence]):
 
 def looks_like_json(text: str) -> bool:
     """Whether it is worth looking for JSON in an answer."""
-    return _LIKELY_JSON.match(text) is not None
+    if _BEGINS_LIKE_JSON.match(text) is not None:
+        return True
+    return any(mark in text for mark in _MARKS) and _HOLDS_JSON.search(text) is not None
 
 
 def fields_of(

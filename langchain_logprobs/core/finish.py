@@ -68,7 +68,8 @@ def finish(
         max_tokens: Tokens beyond this number are counted, not kept.
     """
     generations = _generations(response)
-    events, overflow = call.events[:: call.told], call.overflow // call.told
+    events = call.events if call.told == 1 else call.events[:: call.told]
+    overflow = call.overflow // call.told
     streamed = read_events(events, shapes)
     heard = len(streamed.tokens) + overflow
     has_more = not heard or sum(map(_entries, generations)) > heard
