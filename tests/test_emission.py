@@ -263,6 +263,25 @@ def stopped(exporter: SpanExporter) -> BatchSpanProcessor:
     return processor
 
 
+def test_a_span_goes_straight_into_the_queue_of_a_batch_processor_and_by_on_end_to_any_other() -> (
+    None
+):
+    provider, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
+    batch, own = BatchSpanProcessor(exporter), Filtering(exporter)
+    changed, simple = restless(exporter), SimpleSpanProcessor(exporter)
+    for processor in (LinkingProcessor(), batch, own, changed, simple):
+        provider.add_span_processor(processor)
+
+    takers = direct.takers_of(provider._active_span_processor)
+
+    assert takers == [batch._batch_processor.emit, own.on_end, changed.on_end, simple.on_end]
+    concurrent = ConcurrentMultiSpanProcessor()
+    concurrent.add_span_processor(batch)
+    assert direct.takers_of(concurrent) == [concurrent.on_end]
+    concurrent.shutdown()
+    provider.shutdown()
+
+
 BATCHING: dict[str, Callable[[SpanExporter], SpanProcessor]] = {
     "batch": BatchSpanProcessor,
     "batch of one's own": Filtering,
