@@ -40,7 +40,7 @@ from benchmarks.contestants import Discarding, Empty, SpanInCallback
 from benchmarks.payloads import chunks, ended
 from benchmarks.rounds import RESULTS, Figures, Median, Table, interleaved, ratio, write
 from langchain_logprobs import LogprobsCallbackHandler
-from langchain_logprobs.exporters.encoding import encode_spans as quick
+from langchain_logprobs.exporters.encoding import encode as quick
 from langchain_logprobs.exporters.http import OTLPSpanExporter as Quick
 from langchain_logprobs.telemetry import direct
 

@@ -32,8 +32,8 @@ class Known:
 class Session(requests.Session):
     """What `requests` calls a session, for one receiver.
 
-    To prepare a request takes `requests` longer than to send it, and every time it looks for
-    proxies and passwords in the environment. A batch is one of many, each like the one before.
+    A third of what a batch's way through `requests` takes is to prepare the request, and each time
+    proxies and passwords are looked for in the environment. All batches go the same way, though.
     """
 
     def __init__(self) -> None:
