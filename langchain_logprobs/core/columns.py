@@ -11,8 +11,8 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, compress, count, pairwise
-from operator import ge, itemgetter, lt
+from itertools import accumulate, chain, combinations, compress, count, pairwise
+from operator import eq, ge, itemgetter, lt
 from typing import Any, NamedTuple, cast
 
 from langchain_logprobs.core.confidence import distinct, sound_logprob
@@ -26,10 +26,12 @@ from langchain_logprobs.core.tokens import (
     Tokens,
 )
 
-STRIDE = 64
+STRIDE = 96
 """Entries read at once: so few that the processor still has at hand what it has just looked at, for
 the next column; and one that is unusual leaves no more than these to be read one by one."""
 
+_FEW = 6
+"""So many candidates are compared with each other in less time than sets of them are made."""
 _TEXT, _LOGPROB = itemgetter("token"), itemgetter("logprob")
 _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
 
@@ -126,8 +128,8 @@ def _columns(entries: list[Any]) -> _Columns | None:
     deque(map(everything.extend, tops), maxlen=0)
     if not are(everything, dict):
         return None
-    texts, logprobs = list(map(_TEXT, everything)), list(map(_LOGPROB, everything))
     raws = list(map(_RAW, everything))
+    logprobs, texts = list(map(_LOGPROB, everything)), list(map(_TEXT, everything))
     if not (are(raws, list) and all(raws)):  # an empty list is how some servers say "not known"
         return None
     if not are(logprobs, float) or not are(texts, str) or ESCAPE in "".join(texts[:size]):
@@ -139,13 +141,14 @@ def _block(texts: list[str], logprobs: list[float], raws: list[bytes], widths: l
     """The candidates of tokens that have so many each, put right where need be."""
     bounds = [*accumulate(widths, initial=0)]
     if len(set(widths)) == 1:
-        ranks = [logprobs[at :: widths[0]] for at in range(widths[0])]
-        if _are_sound(ranks) and _are_different(zip(*[iter(raws)] * len(ranks), strict=True), raws):
+        width = widths[0]
+        ranks = [logprobs[at::width] for at in range(width)]
+        if _are_sound(ranks) and _differ([raws[at::width] for at in range(width)]):
             return Block(texts, logprobs, raws, bounds)
     sound = _sound(logprobs)
     rising = compress(count(1), map(lt, logprobs, logprobs[1:]))
     rows = map(raws.__getitem__, map(slice, bounds, bounds[1:]))
-    if None not in sound and set(bounds).issuperset(rising) and _are_different(rows, raws):
+    if None not in sound and set(bounds).issuperset(rising) and _differ_in(rows, len(raws)):
         return Block(texts, cast("list[float]", sound), raws, bounds)
     return _put_right(texts, sound, raws, bounds)
 
@@ -160,9 +163,16 @@ def _are_sound(ranks: Sequence[Sequence[float]]) -> bool:
     )
 
 
-def _are_different(rows: Iterable[Iterable[bytes]], raws: Sequence[bytes]) -> bool:
-    """Whether in each of the rows, which these are, all are different."""
-    return sum(map(len, map(set, rows))) == len(raws)
+def _differ(ranks: Sequence[Sequence[bytes]]) -> bool:
+    """Whether all candidates of a token, by rank, are different from each other."""
+    if len(ranks) <= _FEW:
+        return not any(any(map(eq, one, other)) for one, other in combinations(ranks, 2))
+    return _differ_in(zip(*ranks, strict=True), sum(map(len, ranks)))
+
+
+def _differ_in(rows: Iterable[Iterable[bytes]], count: int) -> bool:
+    """Whether in each of the rows, in all of which there are so many, all are different."""
+    return sum(map(len, map(set, rows))) == count
 
 
 def _put_right(
