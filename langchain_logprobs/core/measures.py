@@ -72,6 +72,8 @@ def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
                     column[place] = value
             parts.append(columns)
         at = end
+    if len(parts) == 1:
+        return parts[0]
     return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or NO_COLUMNS
 
 
