@@ -37,46 +37,44 @@ _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
 
 
 class _Columns(NamedTuple):
-    """Entries, then the candidates of all of them; and how many each entry has."""
+    """Tokens, or candidates, side by side."""
 
     texts: list[str]
     logprobs: list[float]
     raws: list[bytes]
+
+
+class _Entries(NamedTuple):
+    """Entries, their candidates, and how many each of them has."""
+
+    own: _Columns
+    listed: _Columns
     widths: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """The columns of entries that were read in a row, and of their candidates."""
+    """The columns of entries that were read in a row."""
 
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    raws: list[bytes] = field(default_factory=list)
-    times: list[int | None] = field(default_factory=list)
-    top_texts: list[str] = field(default_factory=list)
-    top_logprobs: list[float] = field(default_factory=list)
-    top_raws: list[bytes] = field(default_factory=list)
+    own: _Columns = field(default_factory=lambda: _Columns([], [], []))
+    listed: _Columns = field(default_factory=lambda: _Columns([], [], []))
     widths: list[int] = field(default_factory=list)
+    times: list[int | None] = field(default_factory=list)
 
-    def add(self, columns: _Columns, times: Iterable[int | None]) -> None:
+    def add(self, entries: _Entries, times: Iterable[int | None]) -> None:
         """Takes further entries."""
-        texts, logprobs, raws, widths = columns
-        size = len(widths)
-        self.texts.extend(texts[:size])
-        self.logprobs.extend(logprobs[:size])
-        self.raws.extend(raws[:size])
+        for columns, more in zip((self.own, self.listed), entries[:2], strict=True):
+            columns.texts.extend(more.texts)
+            columns.logprobs.extend(more.logprobs)
+            columns.raws.extend(more.raws)
+        self.widths.extend(entries.widths)
         self.times.extend(times)
-        self.top_texts.extend(texts[size:])
-        self.top_logprobs.extend(logprobs[size:])
-        self.top_raws.extend(raws[size:])
-        self.widths.extend(widths)
 
     def tokens(self, channel: Channel) -> Tokens:
         """The tokens that were read."""
-        block = _block(self.top_texts, self.top_logprobs, self.top_raws, self.widths)
-        are_plain = _are_sound([self.logprobs])
-        logprobs = self.logprobs if are_plain else _sound(self.logprobs)
-        return Tokens(self.texts, logprobs, self.raws, self.times, block, channel)
+        texts, logprobs, raws = self.own
+        sound = logprobs if _are_sound([logprobs]) else _sound(logprobs)
+        return Tokens(texts, sound, raws, self.times, _block(*self.listed, self.widths), channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +96,16 @@ class Reading:
             times: When each arrived.
         """
         try:
-            columns = _columns(entries)
+            read = _entries(entries)
         except Exception:  # noqa: BLE001 - whose `__index__` a list of bytes runs, nobody knows;
             return False  # the readers of single entries are asked next, and tell what is unread
-        if columns is None:
+        if read is None:
             return False
         last = self._parts[-1] if self._parts else None
         if not isinstance(last, _Gathered):
             last = _Gathered()
             self._parts.append(last)
-        last.add(columns, times)
+        last.add(read, times)
         return True
 
     def add_tokens(self, tokens: Sequence[TokenLogprob]) -> None:
@@ -121,20 +119,29 @@ class Reading:
         return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(parts))
 
 
+def _entries(entries: list[Any]) -> _Entries | None:
+    own = _columns(entries)
+    # What the texts of candidates hold is looked at when somebody asks for them.
+    if own is None or ESCAPE in "".join(own.texts):
+        return None
+    tops = list(map(_TOP, entries))
+    if not are(tops, list):
+        return None
+    listed: list[Any] = []
+    deque(map(listed.extend, tops), maxlen=0)
+    columns = _columns(listed)
+    return None if columns is None else _Entries(own, columns, list(map(len, tops)))
+
+
 def _columns(entries: list[Any]) -> _Columns | None:
-    if not are(entries, dict) or not are(tops := list(map(_TOP, entries)), list):
+    if not are(entries, dict):
         return None
-    size, everything = len(entries), list(entries)
-    deque(map(everything.extend, tops), maxlen=0)
-    if not are(everything, dict):
+    raws = list(map(_RAW, entries))
+    logprobs, texts = list(map(_LOGPROB, entries)), list(map(_TEXT, entries))
+    are_known = are(raws, list) and all(raws)  # an empty list is how some servers say "not known"
+    if not (are_known and are(logprobs, float) and are(texts, str)):
         return None
-    raws = list(map(_RAW, everything))
-    logprobs, texts = list(map(_LOGPROB, everything)), list(map(_TEXT, everything))
-    if not (are(raws, list) and all(raws)):  # an empty list is how some servers say "not known"
-        return None
-    if not are(logprobs, float) or not are(texts, str) or ESCAPE in "".join(texts[:size]):
-        return None  # what the texts of candidates hold is looked at when somebody asks
-    return _Columns(texts, logprobs, list(map(bytes, raws)), list(map(len, tops)))
+    return _Columns(texts, logprobs, list(map(bytes, raws)))
 
 
 def _block(texts: list[str], logprobs: list[float], raws: list[bytes], widths: list[int]) -> Block:
