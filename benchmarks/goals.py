@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.contestants import NOT_SAMPLED, NOTHING, OURS, QUICK
+from benchmarks.contestants import EMPTY, NAIVE, NOT_SAMPLED, NOTHING, OURS, QUICK
 from benchmarks.rounds import Median
 
 Row = Mapping[str, object]
@@ -100,14 +100,21 @@ def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
         0.1,
         number(part, OURS, "added / span in callback"),
     )
+    ours, empty, naive = (number(part, who, "stream us") for who in (OURS, EMPTY, NAIVE))
+    if ours is not None and empty is not None and naive is not None:
+        yield Goal(
+            f"{mode}, stream's thread, added to an empty callback / that of a span per token",
+            0.1,
+            _over(ours - empty, naive - empty),
+        )
     yield Goal(f"{mode}, not sampled, x empty", 1.1, number(part, NOT_SAMPLED, "x empty"))
     if mode == "async":
-        ours = _added(part, OURS, _STREAM, 1000)
+        added = _added(part, OURS, _STREAM, 1000)
         for other in ("Langfuse", "genai-langchain", "OpenInference"):
             yield Goal(
                 f"async, stream's thread, added / that of {other}",
                 0.1,
-                _over(ours, _added(part, other, _STREAM, 1000)),
+                _over(added, _added(part, other, _STREAM, 1000)),
             )
 
 

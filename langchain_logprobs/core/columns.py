@@ -11,8 +11,8 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, compress, count, pairwise
-from operator import ge, itemgetter, lt
+from itertools import accumulate, chain, combinations, compress, count, pairwise
+from operator import eq, ge, itemgetter, lt
 from typing import Any, NamedTuple, cast
 
 from langchain_logprobs.core.confidence import distinct, sound_logprob
@@ -26,55 +26,55 @@ from langchain_logprobs.core.tokens import (
     Tokens,
 )
 
-STRIDE = 64
+STRIDE = 96
 """Entries read at once: so few that the processor still has at hand what it has just looked at, for
 the next column; and one that is unusual leaves no more than these to be read one by one."""
 
+_FEW = 6
+"""So many candidates are compared with each other in less time than sets of them are made."""
 _TEXT, _LOGPROB = itemgetter("token"), itemgetter("logprob")
 _RAW, _TOP = itemgetter("bytes"), itemgetter("top_logprobs")
 
 
 class _Columns(NamedTuple):
-    """Entries, then the candidates of all of them; and how many each entry has."""
+    """Tokens, or candidates, side by side."""
 
     texts: list[str]
     logprobs: list[float]
     raws: list[bytes]
+
+
+class _Entries(NamedTuple):
+    """Entries, their candidates, and how many each of them has."""
+
+    own: _Columns
+    listed: _Columns
     widths: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """The columns of entries that were read in a row, and of their candidates."""
+    """The columns of entries that were read in a row."""
 
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    raws: list[bytes] = field(default_factory=list)
-    times: list[int | None] = field(default_factory=list)
-    top_texts: list[str] = field(default_factory=list)
-    top_logprobs: list[float] = field(default_factory=list)
-    top_raws: list[bytes] = field(default_factory=list)
+    own: _Columns = field(default_factory=lambda: _Columns([], [], []))
+    listed: _Columns = field(default_factory=lambda: _Columns([], [], []))
     widths: list[int] = field(default_factory=list)
+    times: list[int | None] = field(default_factory=list)
 
-    def add(self, columns: _Columns, times: Iterable[int | None]) -> None:
+    def add(self, entries: _Entries, times: Iterable[int | None]) -> None:
         """Takes further entries."""
-        texts, logprobs, raws, widths = columns
-        size = len(widths)
-        self.texts.extend(texts[:size])
-        self.logprobs.extend(logprobs[:size])
-        self.raws.extend(raws[:size])
+        for columns, more in zip((self.own, self.listed), entries[:2], strict=True):
+            columns.texts.extend(more.texts)
+            columns.logprobs.extend(more.logprobs)
+            columns.raws.extend(more.raws)
+        self.widths.extend(entries.widths)
         self.times.extend(times)
-        self.top_texts.extend(texts[size:])
-        self.top_logprobs.extend(logprobs[size:])
-        self.top_raws.extend(raws[size:])
-        self.widths.extend(widths)
 
     def tokens(self, channel: Channel) -> Tokens:
         """The tokens that were read."""
-        block = _block(self.top_texts, self.top_logprobs, self.top_raws, self.widths)
-        are_plain = _are_sound([self.logprobs])
-        logprobs = self.logprobs if are_plain else _sound(self.logprobs)
-        return Tokens(self.texts, logprobs, self.raws, self.times, block, channel)
+        texts, logprobs, raws = self.own
+        sound = logprobs if _are_sound([logprobs]) else _sound(logprobs)
+        return Tokens(texts, sound, raws, self.times, _block(*self.listed, self.widths), channel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +96,16 @@ class Reading:
             times: When each arrived.
         """
         try:
-            columns = _columns(entries)
+            read = _entries(entries)
         except Exception:  # noqa: BLE001 - whose `__index__` a list of bytes runs, nobody knows;
             return False  # the readers of single entries are asked next, and tell what is unread
-        if columns is None:
+        if read is None:
             return False
         last = self._parts[-1] if self._parts else None
         if not isinstance(last, _Gathered):
             last = _Gathered()
             self._parts.append(last)
-        last.add(columns, times)
+        last.add(read, times)
         return True
 
     def add_tokens(self, tokens: Sequence[TokenLogprob]) -> None:
@@ -119,33 +119,43 @@ class Reading:
         return parts[0] if len(parts) == 1 else tuple(chain.from_iterable(parts))
 
 
+def _entries(entries: list[Any]) -> _Entries | None:
+    own = _columns(entries)
+    # What the texts of candidates hold is looked at when somebody asks for them.
+    if own is None or ESCAPE in "".join(own.texts):
+        return None
+    tops = list(map(_TOP, entries))
+    if not are(tops, list):
+        return None
+    listed: list[Any] = []
+    deque(map(listed.extend, tops), maxlen=0)
+    columns = _columns(listed)
+    return None if columns is None else _Entries(own, columns, list(map(len, tops)))
+
+
 def _columns(entries: list[Any]) -> _Columns | None:
-    if not are(entries, dict) or not are(tops := list(map(_TOP, entries)), list):
+    if not are(entries, dict):
         return None
-    size, everything = len(entries), list(entries)
-    deque(map(everything.extend, tops), maxlen=0)
-    if not are(everything, dict):
+    raws = list(map(_RAW, entries))
+    logprobs, texts = list(map(_LOGPROB, entries)), list(map(_TEXT, entries))
+    are_known = are(raws, list) and all(raws)  # an empty list is how some servers say "not known"
+    if not (are_known and are(logprobs, float) and are(texts, str)):
         return None
-    texts, logprobs = list(map(_TEXT, everything)), list(map(_LOGPROB, everything))
-    raws = list(map(_RAW, everything))
-    if not (are(raws, list) and all(raws)):  # an empty list is how some servers say "not known"
-        return None
-    if not are(logprobs, float) or not are(texts, str) or ESCAPE in "".join(texts[:size]):
-        return None  # what the texts of candidates hold is looked at when somebody asks
-    return _Columns(texts, logprobs, list(map(bytes, raws)), list(map(len, tops)))
+    return _Columns(texts, logprobs, list(map(bytes, raws)))
 
 
 def _block(texts: list[str], logprobs: list[float], raws: list[bytes], widths: list[int]) -> Block:
     """The candidates of tokens that have so many each, put right where need be."""
     bounds = [*accumulate(widths, initial=0)]
     if len(set(widths)) == 1:
-        ranks = [logprobs[at :: widths[0]] for at in range(widths[0])]
-        if _are_sound(ranks) and _are_different(zip(*[iter(raws)] * len(ranks), strict=True), raws):
+        width = widths[0]
+        ranks = [logprobs[at::width] for at in range(width)]
+        if _are_sound(ranks) and _differ([raws[at::width] for at in range(width)]):
             return Block(texts, logprobs, raws, bounds)
     sound = _sound(logprobs)
     rising = compress(count(1), map(lt, logprobs, logprobs[1:]))
     rows = map(raws.__getitem__, map(slice, bounds, bounds[1:]))
-    if None not in sound and set(bounds).issuperset(rising) and _are_different(rows, raws):
+    if None not in sound and set(bounds).issuperset(rising) and _differ_in(rows, len(raws)):
         return Block(texts, cast("list[float]", sound), raws, bounds)
     return _put_right(texts, sound, raws, bounds)
 
@@ -160,9 +170,16 @@ def _are_sound(ranks: Sequence[Sequence[float]]) -> bool:
     )
 
 
-def _are_different(rows: Iterable[Iterable[bytes]], raws: Sequence[bytes]) -> bool:
-    """Whether in each of the rows, which these are, all are different."""
-    return sum(map(len, map(set, rows))) == len(raws)
+def _differ(ranks: Sequence[Sequence[bytes]]) -> bool:
+    """Whether all candidates of a token, by rank, are different from each other."""
+    if len(ranks) <= _FEW:
+        return not any(any(map(eq, one, other)) for one, other in combinations(ranks, 2))
+    return _differ_in(zip(*ranks, strict=True), sum(map(len, ranks)))
+
+
+def _differ_in(rows: Iterable[Iterable[bytes]], count: int) -> bool:
+    """Whether in each of the rows, in all of which there are so many, all are different."""
+    return sum(map(len, map(set, rows))) == count
 
 
 def _put_right(

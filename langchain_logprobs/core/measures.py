@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, compress, count, groupby, repeat
 from math import exp, expm1, log
 from operator import eq, gt, mul, neg, not_, sub
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from langchain_logprobs.core.confidence import (
     LEAST_MASS,
@@ -72,6 +72,8 @@ def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
                     column[place] = value
             parts.append(columns)
         at = end
+    if len(parts) == 1:
+        return parts[0]
     return tuple(list(chain.from_iterable(of)) for of in zip(*parts, strict=True)) or NO_COLUMNS
 
 
@@ -180,13 +182,13 @@ def _of_ranks(
     logs = map(log, tails) if least > 0 else [log(tail) if tail else 0.0 for tail in tails]
     terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, logs)]
     entropies = map(neg, map(sum, zip(*terms, strict=True)))
-    columns: tuple[Iterable[float | None], ...] = (
+    columns = (
         masses[0],
-        map(sub, repeat(0.0), first),
-        repeat(1, size),
-        map(sub, first, ranks[1]) if len(ranks) > 1 else repeat(None, size),
+        list(map(sub, repeat(0.0), first)),
+        [1] * size,
+        list(map(sub, first, ranks[1])) if len(ranks) > 1 else [None] * size,
         [of if of > 0 else 0.0 for of in entropies],
         tails,
-        map(sub, first, map(log, against)),
+        list(map(sub, first, map(log, against))),
     )
-    return tuple(map(list, columns)), unsure
+    return cast("tuple[list[float | None], ...]", columns), unsure

@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProv
 from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.telemetry import names
+from langchain_logprobs.telemetry.arrays import apart, set_attributes
 from langchain_logprobs.telemetry.aside import Aside
 from langchain_logprobs.telemetry.closing import Kept, closers
 from langchain_logprobs.telemetry.emission import Emission
@@ -197,7 +198,7 @@ class OpenTelemetrySink:
             summary = self._summary(span, call.started_ns)
         for told in (link.span, summary):
             if told is not None and told.is_recording():
-                told.set_attributes(attributes)
+                set_attributes(told, attributes)
         ended_ns = max(call.started_ns, call.ended_ns)
         if own is not None:
             own.end(ended_ns)
@@ -217,17 +218,19 @@ class OpenTelemetrySink:
         call = report.call
         if not trace.get_current_span(context).get_span_context().is_valid:
             context = self._under_root(call, context)
+        arrays, others = apart(attributes)
         span = self._tracer.start_span(
             sendable(f"{call.operation} {call.model}") if call.model else call.operation,
             context=context,
             kind=SpanKind.CLIENT,
             attributes={
                 **model_attributes(call),
-                **attributes,
+                **others,
                 **openinference_attributes("LLM", report.text, self._options),
             },
             start_time=call.started_ns,
         )
+        set_attributes(span, arrays)
         if call.outcome == "error":
             span.set_status(Status(StatusCode.ERROR, call.error))
         return span
