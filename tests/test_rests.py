@@ -38,7 +38,7 @@ from langchain_logprobs.testing import ScriptedChatModel, answer
 TOKENS = 2_000
 
 
-def test_a_third_of_the_time_is_worked() -> None:
+def test_a_part_of_the_time_is_worked() -> None:
     budget, now, worked = Budget(), 100.0, 0.0
 
     for slice_ in [0.001, 0.0005, 0.003] * 1000:
@@ -50,7 +50,7 @@ def test_a_third_of_the_time_is_worked() -> None:
 
 
 def test_threads_share_the_time_and_take_turns() -> None:
-    budget = Budget(paid_until=100.0)
+    budget = Budget(ratio=2.0, paid_until=100.0)
 
     first = budget.settle(0.001, now=100.001)
     second = budget.settle(0.001, now=100.001)
@@ -60,14 +60,14 @@ def test_threads_share_the_time_and_take_turns() -> None:
 
 
 def test_waiting_is_rest_too() -> None:
-    budget = Budget(paid_until=100.0)
+    budget = Budget(ratio=2.0, paid_until=100.0)
 
     assert budget.settle(0.010, now=100.010) == pytest.approx(0.020)
     assert budget.settle(0.010, now=100.030 + 0.010 + 0.050) == pytest.approx(LEAST * 0.010)
 
 
 def test_an_idle_hour_is_worth_no_more_than_the_most_that_can_be_saved() -> None:
-    budget = Budget(paid_until=100.0)
+    budget = Budget(ratio=2.0, paid_until=100.0)
 
     begun = 3700.0
     first = budget.settle(MOST, now=begun + MOST)
@@ -76,7 +76,7 @@ def test_an_idle_hour_is_worth_no_more_than_the_most_that_can_be_saved() -> None
 
 
 def test_nobody_rests_for_long_at_once() -> None:
-    budget = Budget(paid_until=100.0)
+    budget = Budget(ratio=2.0, paid_until=100.0)
 
     assert budget.settle(60.0, now=160.0) == pytest.approx(LEAST * 60.0)
     assert budget.paid_until == pytest.approx(160.0 + MOST)
@@ -258,7 +258,7 @@ class Clock:
 
 def test_a_thread_that_works_more_than_its_part_gets_nothing_until_it_has_rested() -> None:
     clock = Clock()
-    thread = Exporting(clock, clock(), Budget(paid_until=100.0))
+    thread = Exporting(clock, clock(), Budget(ratio=2.0, paid_until=100.0))
 
     assert thread.has_rested(now=100.0)
     clock.shown += 0.030
@@ -269,7 +269,7 @@ def test_a_thread_that_works_more_than_its_part_gets_nothing_until_it_has_rested
 
 def test_a_thread_that_waits_for_a_network_gets_more_at_once() -> None:
     clock = Clock()
-    thread = Exporting(clock, clock(), Budget(paid_until=100.0))
+    thread = Exporting(clock, clock(), Budget(ratio=2.0, paid_until=100.0))
 
     for batch in range(1, 100):
         clock.shown += 0.030
