@@ -201,7 +201,8 @@ def _put_right(
 
 def are(column: Iterable[object], kind: type) -> bool:
     """Whether all are of this very type: what a subclass does when it is read, nobody knows."""
-    return set(map(type, column)) <= {kind}
+    kinds = list(map(type, column))
+    return kinds.count(kind) == len(kinds)  # faster than a set of them
 
 
 def _sound(logprobs: list[float]) -> list[float | None]:
