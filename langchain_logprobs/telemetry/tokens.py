@@ -190,9 +190,7 @@ def _candidates(sources: Sequence[Callable[[], Listed | None] | None]) -> tuple[
 def _measures(report: CallReport, tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of all tokens of a call."""
     measured = report.measured
-    if tokens is measured.tokens:
-        return measured.columns
-    return tuple(map(list, as_columns(measured.of(tokens))))
+    return measured.columns if tokens is measured.tokens else as_columns(measured.of(tokens))
 
 
 def _columns(report: CallReport, options: Options) -> tuple[Sequence[Any], ...]:
