@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -28,8 +28,9 @@ from langchain_logprobs.core.capture import Event, OpenCall
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.finish import Finished, asks_for_logprobs, finish
 from langchain_logprobs.core.model import Completion
-from langchain_logprobs.core.places import event_tokens
+from langchain_logprobs.core.places import event_tokens, read_events, read_together
 from langchain_logprobs.core.report import Unavailable, call_report
+from langchain_logprobs.core.shapes import SHAPES
 from langchain_logprobs.core.tokens import Candidate, Channel, TokenLogprob
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer, token
 
@@ -198,6 +199,72 @@ def test_each_token_arrived_when_its_chunk_did(
     expected = [at for at, *_ in events for _ in event_tokens(events[at])]
     assert [of.at_ns for of in completion.tokens] == expected
     assert len(expected) == len(tokens)
+
+
+def merged(entries: Sequence[dict[str, Any]]) -> ChatGeneration:
+    """What LangChain makes of these at the end of a stream."""
+    info = {"logprobs": {"content": list(entries), "refusal": None}}
+    return ChatGeneration(
+        message=AIMessage("".join(of["token"] for of in entries)), generation_info=info
+    )
+
+
+def streamed(entry: dict[str, Any], at: int, text: str | None = None) -> Event:
+    """The event of one entry."""
+    text = entry["token"] if text is None else text
+    info = {"logprobs": {"content": [entry], "refusal": None}}
+    chunk = ChatGenerationChunk(message=AIMessageChunk(text), generation_info=info)
+    return (at, text, chunk, None)
+
+
+def entries_of(texts: str) -> list[dict[str, Any]]:
+    """An entry for each character, with itself and another as its candidates."""
+    tops = [
+        [
+            {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+            for text, logprob in ((text, -0.1 - at), ("#", -999.0))
+        ]
+        for at, text in enumerate(texts)
+    ]
+    return [{**top[0], "top_logprobs": top} for top in tops]
+
+
+@given(st.text("ab?", min_size=1, max_size=300), st.lists(st.integers(0, 300), max_size=4))
+def test_what_the_end_has_together_is_what_was_streamed(texts: str, silent: list[int]) -> None:
+    entries = entries_of(texts)
+    events = [streamed(entry, at) for at, entry in enumerate(entries)]
+    for at in silent:  # a role, the finish, the usage
+        events.insert(at, (1000, "", ChatGenerationChunk(message=AIMessageChunk("")), None))
+
+    together = read_together(events, merged(entries), SHAPES)
+
+    assert together == read_events(events, SHAPES).tokens
+    assert len(together) == len(texts)
+
+
+def others() -> Iterator[tuple[list[Event], ChatGeneration]]:
+    """Ends that are not what was streamed, or do not tell of which event an entry is."""
+    entries = entries_of("ab" * 100)
+    events = [streamed(entry, at) for at, entry in enumerate(entries)]
+    yield events[1:], merged(entries)
+    yield events, merged(entries[1:])
+    yield events, merged([{**entry, "logprob": -1.0} for entry in entries])
+    yield events, merged([*entries[:1], *entries[2:], entries[1]])
+    yield events, merged([*entries[:-1], dict(entries[-1])])
+    yield [streamed(entries[0], 0, "b"), *events[1:]], merged(entries)
+    yield [streamed(entries[0], 0, ""), *events[1:]], merged(entries)
+    yield [], merged(entries)
+    entries[3]["bytes"] = None  # to be read one by one
+    yield events, merged(entries)
+
+
+@pytest.mark.parametrize("case", range(9))
+def test_only_what_was_streamed_is_read_off_the_end(case: int) -> None:
+    events, end = list(others())[case]
+
+    assert len(list(others())) == 9
+    assert read_together(events, end, SHAPES) == ()
+    assert read_together(events, end, (lambda _: None, *SHAPES)) == ()
 
 
 @given(streams(), st.integers(1, 14), st.booleans())

@@ -22,11 +22,13 @@ from langchain_logprobs.core.model import (
     tokens_of,
 )
 from langchain_logprobs.core.places import (
+    Read,
     mapping_of,
     metadata_of,
     payloads_of,
     read_events,
     read_payloads,
+    read_together,
     text_of,
 )
 from langchain_logprobs.core.report import Unavailable
@@ -70,7 +72,8 @@ def finish(
     generations = _generations(response)
     events = call.events if call.told == 1 else call.events[:: call.told]
     overflow = call.overflow // call.told
-    streamed = read_events(events, shapes)
+    together = read_together(events, generations[0], shapes) if len(generations) == 1 else ()
+    streamed = Read(together, unreadable=False) if together else read_events(events, shapes)
     heard = len(streamed.tokens) + overflow
     has_more = not heard or sum(map(_entries, generations)) > heard
     ended = [read_payloads(payloads_of(of), shapes) for of in generations] if has_more else []
