@@ -35,7 +35,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from langchain_logprobs import CallReport, LogprobsCallbackHandler, TokenLogprob, with_logprobs
-from langchain_logprobs.cli import render
+from langchain_logprobs.cli import render, sent
 from langchain_logprobs.local import LocalModel, LocalModelUnavailable, local_model
 from langchain_logprobs.telemetry import names
 
@@ -160,7 +160,7 @@ def show_summary(console: Console, reports: Sequence[CallReport]) -> None:
 def show_trace(console: Console, spans: Sequence[ReadableSpan]) -> None:
     """The trace, with the tokens of the calls that were unsure."""
     rule(console, f"The trace: {len(spans)} spans (tokens of the unsure answers shown)")
-    console.print(render.span_tree(spans, expand=is_unsure, width=console.width // 4))
+    console.print(sent.span_tree(spans, expand=is_unsure, width=console.width // 4))
 
 
 def is_unsure(span: ReadableSpan) -> bool:
@@ -261,7 +261,7 @@ def main() -> int:
     save(console, options.save_svg)
     show_trace(console, telemetry.exporter.get_finished_spans())
     rule(console, "The metrics")
-    console.print(render.metrics_table(telemetry.reader.get_metrics_data()))
+    console.print(sent.metrics_table(telemetry.reader.get_metrics_data()))
     save(console, options.save_svg and options.save_svg.with_stem(f"{options.save_svg.stem}-trace"))
     if os.environ.get(OTLP):
         console.print(f"Sending it to {os.environ[OTLP]} as well, over OTLP/HTTP.")

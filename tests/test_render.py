@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import (
 from opentelemetry.trace import set_span_in_context
 from rich.console import Console, RenderableType
 
-from langchain_logprobs.cli import render
+from langchain_logprobs.cli import render, sent
 from langchain_logprobs.core.model import Completion, ModelCall
 from langchain_logprobs.core.report import CallReport, Unavailable, call_report
 from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
@@ -251,7 +251,7 @@ def spans() -> tuple[ReadableSpan, ...]:
 
 
 def test_spans_are_shown_as_a_tree_with_times(spans: tuple[ReadableSpan, ...]) -> None:
-    assert printed(render.span_tree(spans, width=16), width=64) == (
+    assert printed(sent.span_tree(spans, width=16), width=64) == (
         "chain                       2.00 s  ████████████████\n"
         "└─ chat m  confidence 0.46  1.50 s      ████████████\n"
         "   ├─ token “ Rio” 21%      1.00 s      ████████\n"
@@ -261,7 +261,7 @@ def test_spans_are_shown_as_a_tree_with_times(spans: tuple[ReadableSpan, ...]) -
 
 
 def test_token_spans_may_be_counted_instead(spans: tuple[ReadableSpan, ...]) -> None:
-    tree = render.span_tree(spans, width=16, expand=lambda span: span.name != "chat m")
+    tree = sent.span_tree(spans, width=16, expand=lambda span: span.name != "chat m")
 
     assert printed(tree, width=64) == (
         "chain                                  2.00 s  ████████████████\n"
@@ -273,7 +273,7 @@ def test_token_spans_may_be_counted_instead(spans: tuple[ReadableSpan, ...]) -> 
 def test_a_span_whose_parent_is_elsewhere_is_a_root(spans: tuple[ReadableSpan, ...]) -> None:
     tokens = [span for span in spans if span.name == "token"]
 
-    assert printed(render.span_tree(tokens, width=8), width=64) == (
+    assert printed(sent.span_tree(tokens, width=8), width=64) == (
         "token “ Rio” 21%  1.00 s  ████████\ntoken #1 99%        0 ms  ▎"
     )
 
@@ -298,7 +298,7 @@ def reader() -> Iterator[InMemoryMetricReader]:
 
 
 def test_metrics_are_shown_with_their_distribution(reader: InMemoryMetricReader) -> None:
-    assert printed(render.metrics_table(reader.get_metrics_data())) == (
+    assert printed(sent.metrics_table(reader.get_metrics_data())) == (
         "\n"
         " langchain_logprobs.     count  mean  least  most  spread\n"
         " ────────────────────────────────────────────────────────\n"
@@ -309,7 +309,7 @@ def test_metrics_are_shown_with_their_distribution(reader: InMemoryMetricReader)
 
 
 def test_no_metrics_are_an_empty_table() -> None:
-    assert printed(render.metrics_table(None)).split() == [
+    assert printed(sent.metrics_table(None)).split() == [
         "langchain_logprobs.",
         *("count", "mean", "least", "most", "spread"),
         "─" * 53,

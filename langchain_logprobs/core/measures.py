@@ -8,6 +8,7 @@ is unlike the rest is measured on its own. Both add up in the same order, to the
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain, compress, count, groupby, repeat
 from math import exp, expm1, log
 from operator import eq, gt, mul, neg, not_, sub
@@ -18,7 +19,9 @@ from langchain_logprobs.core.confidence import (
     LEAST_TAIL,
     MEASURES,
     Columns,
+    Confidence,
     TokenMeasures,
+    confidence_by_column,
     listed_measures,
     log1mexp,
     measure,
@@ -28,6 +31,7 @@ from langchain_logprobs.core.tokens import (
     Block,
     TokenLogprob,
     Tokens,
+    as_tuple,
     blocks_of,
     logprobs_of,
     places_of,
@@ -36,6 +40,49 @@ from langchain_logprobs.core.tokens import (
 
 NO_COLUMNS: Columns = ((),) * len(TokenMeasures._fields)
 """The measures of no tokens."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The measures of a call's tokens, taken once for all who ask.
+
+    Attributes:
+        tokens: The tokens that were measured. As long as they are held here, no others are taken
+            for them.
+        columns: What was measured, in the same order.
+    """
+
+    tokens: Sequence[TokenLogprob] = ()
+    columns: Columns = NO_COLUMNS
+
+    def confidence(self, low_token: float) -> Confidence:
+        """What `confidence_of` gives for the tokens."""
+        surprisals = self.columns[TokenMeasures._fields.index("surprisal")]
+        logprobs = (
+            self.tokens.logprobs
+            if isinstance(self.tokens, Tokens)
+            else [None if of is None else 0.0 - of for of in surprisals]
+        )
+        return confidence_by_column(logprobs, self.columns, low_token=low_token)
+
+    def probabilities(self, tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
+        """The probabilities of these tokens."""
+        if tokens is self.tokens:
+            return self.columns[TokenMeasures._fields.index("probability")]
+        return [None if of is None else exp(of) for of in logprobs_of(tokens)]
+
+    def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
+        """The measures of these tokens: taken anew for those that a processor has changed."""
+        if tokens is self.tokens or tokens is as_tuple(self.tokens):
+            return by_token(self.columns)
+        known = dict(zip(map(id, self.tokens), by_token(self.columns), strict=True))
+        return [known.get(id(token)) or measure(token) for token in tokens]
+
+
+def together(parts: Sequence[Measured]) -> Measured:
+    """The tokens of several sequences, with their measures."""
+    tokens = tuple(chain.from_iterable(part.tokens for part in parts))
+    return Measured(tokens, as_columns(chain.from_iterable(by_token(of.columns) for of in parts)))
 
 
 class _Ranks(NamedTuple):

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.fields import FieldConfidence
-from langchain_logprobs.core.measures import as_columns
+from langchain_logprobs.core.measures import Measured, as_columns
 from langchain_logprobs.core.model import Completion
-from langchain_logprobs.core.report import CallReport, Measured, Processor, Report
+from langchain_logprobs.core.report import CallReport, Processor, Report
 from langchain_logprobs.core.schemas import pattern_of
 from langchain_logprobs.core.text import pieces
 from langchain_logprobs.core.tokens import Candidate, TokenLogprob

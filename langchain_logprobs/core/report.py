@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, groupby
-from math import exp
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, Literal
 
 from langchain_logprobs.core.choices import labels_in
 from langchain_logprobs.core.confidence import (
-    Columns,
     Confidence,
-    TokenMeasures,
-    confidence_by_column,
     confidence_of,
-    measure,
 )
 from langchain_logprobs.core.fields import FieldConfidence, Fields, fields_of, looks_like_json
 from langchain_logprobs.core.labels import LabelConfidence, label_confidences
-from langchain_logprobs.core.measures import NO_COLUMNS, as_columns, by_token, columns_of
+from langchain_logprobs.core.measures import Measured, columns_of, together
 from langchain_logprobs.core.model import Completion, ModelCall, RunTree, tokens_of
 from langchain_logprobs.core.records import confidences_for
 from langchain_logprobs.core.schemas import known_paths, path_of, pattern_of
@@ -28,10 +23,8 @@ from langchain_logprobs.core.text import align
 from langchain_logprobs.core.tokens import (
     Channel,
     TokenLogprob,
-    Tokens,
     as_tuple,
     channels_of,
-    logprobs_of,
 )
 from langchain_logprobs.core.tools import ToolConfidence, tool_fields
 
@@ -83,43 +76,6 @@ class SequenceConfidence:
     completion: int
     channel: Channel
     confidence: Confidence
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """The measures of a call's tokens, taken once for all who ask.
-
-    Attributes:
-        tokens: The tokens that were measured. As long as they are held here, no others are taken
-            for them.
-        columns: What was measured, in the same order.
-    """
-
-    tokens: Sequence[TokenLogprob] = ()
-    columns: Columns = NO_COLUMNS
-
-    def confidence(self, low_token: float) -> Confidence:
-        """What `confidence_of` gives for the tokens."""
-        surprisals = self.columns[TokenMeasures._fields.index("surprisal")]
-        logprobs = (
-            self.tokens.logprobs
-            if isinstance(self.tokens, Tokens)
-            else [None if of is None else 0.0 - of for of in surprisals]
-        )
-        return confidence_by_column(logprobs, self.columns, low_token=low_token)
-
-    def probabilities(self, tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
-        """The probabilities of these tokens."""
-        if tokens is self.tokens:
-            return self.columns[TokenMeasures._fields.index("probability")]
-        return [None if of is None else exp(of) for of in logprobs_of(tokens)]
-
-    def of(self, tokens: Iterable[TokenLogprob]) -> list[TokenMeasures]:
-        """The measures of these tokens: taken anew for those that a processor has changed."""
-        if tokens is self.tokens or tokens is as_tuple(self.tokens):
-            return by_token(self.columns)
-        known = dict(zip(map(id, self.tokens), by_token(self.columns), strict=True))
-        return [known.get(id(token)) or measure(token) for token in tokens]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -313,7 +269,7 @@ def call_report(
         low=shown.confidence is not None and shown.confidence < low_response,
         low_token=low_token,
         low_response=low_response,
-        measured=measured[0] if len(measured) == 1 else _together(measured),
+        measured=measured[0] if len(measured) == 1 else together(measured),
         fields=fields,
         labels=found,
         tools=tools,
@@ -365,12 +321,6 @@ def through(*processors: Processor) -> Processor:
         return report
 
     return process
-
-
-def _together(parts: Sequence[Measured]) -> Measured:
-    """The tokens of several sequences, with their measures."""
-    tokens = tuple(chain.from_iterable(part.tokens for part in parts))
-    return Measured(tokens, as_columns(chain.from_iterable(by_token(of.columns) for of in parts)))
 
 
 def _labels_of(schemas: Iterable[object]) -> dict[str, object]:
