@@ -174,10 +174,16 @@ class Tokens(Sequence[TokenLogprob]):
     def _make(self) -> list[TokenLogprob]:
         """Tokens like any other, in a third of the time that `__init__` takes."""
         tokens = list(map(object.__new__, repeat(TokenLogprob, len(self))))
-        columns = (self.texts, self.logprobs, self.raws, repeat(self.channel), self.times)
-        for set_member, column in zip(
-            _SETTERS, (*columns, repeat(self.block), count()), strict=True
-        ):
+        columns: tuple[Iterable[object], ...] = (
+            self.texts,
+            self.logprobs,
+            self.raws,
+            repeat(self.channel),
+            self.times,
+            repeat(self.block),
+            count(),
+        )
+        for set_member, column in zip(_SETTERS, columns, strict=True):
             deque(map(set_member, tokens, column), maxlen=0)
         return tokens
 
