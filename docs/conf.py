@@ -34,7 +34,7 @@ nitpicky = True
 nitpick_ignore = [
     ("py:class", "langchain_logprobs.providers._Model"),  # A type variable.
     ("py:class", "langchain_logprobs.patches.Edit"),  # For who writes a patch.
-    ("py:class", "langchain_logprobs.core.report.Measured"),  # A report's memory of its measures.
+    ("py:class", "langchain_logprobs.core.measures.Measured"),  # A report's memory of its measures.
 ]
 nitpick_ignore_regex = [
     # Other projects' names: to link them, their inventories would be fetched at every build.
