@@ -122,7 +122,8 @@ def test_a_worker_whose_room_is_short_does_not_rest(things: int, seen_then: list
     wait_until(lambda: not worker.is_hurried)
 
 
-def test_who_flushes_has_everybody_hurry() -> None:
+def waiting_for_a_hurry() -> Worker:
+    """A worker whose only job gets on once somebody is in a hurry."""
     worker = Worker()
 
     def slices() -> Iterator[int]:
@@ -131,20 +132,18 @@ def test_who_flushes_has_everybody_hurry() -> None:
         yield 1
 
     worker.submit(Job(1, slices(), print, print), limit=10 * ROOM)
+    return worker
+
+
+def test_who_flushes_has_everybody_hurry() -> None:
+    worker = waiting_for_a_hurry()
 
     assert worker.flush(PATIENCE)
     assert not worker.is_hurried
 
 
 def test_who_exits_has_everybody_hurry() -> None:
-    worker = Worker()
-
-    def slices() -> Iterator[int]:
-        while not worker.is_hurried:
-            yield 0
-        yield 1
-
-    worker.submit(Job(1, slices(), print, print), limit=10 * ROOM)
+    worker = waiting_for_a_hurry()
     worker.at_exit()
 
     assert worker.pending == 0
