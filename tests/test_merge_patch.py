@@ -114,7 +114,7 @@ def test_another_way_of_merging_is_left_alone_and_told_once(
         return [left, *others][-1]
 
     monkeypatch.setattr(chat_generation, "merge_dicts", last)
-    monkeypatch.setattr(langchain_merge, "_WARNED", [])
+    monkeypatch.setattr(langchain_merge.PATCH, "_warned", False)
 
     assert [langchain_merge.apply(), langchain_merge.apply()] == [False, False]
     assert chat_generation.merge_dicts is last  # type: ignore[attr-defined]

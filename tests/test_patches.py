@@ -466,7 +466,7 @@ def test_where_the_code_is_not_what_it_was_nothing_is_patched_and_one_warning_sa
     assert not patch.apply()
     assert module.shout("a") == "A"
     assert [record.message for record in caplog.records] == [
-        f"The patch twice is not applied: {why}. Logprobs stay as its package leaves them."
+        f"The patch twice is not applied: {why}. All stays as its package has it."
     ]
 
 

@@ -69,12 +69,15 @@ class Patch:
     Attributes:
         name: What the warning calls it.
         edits: The functions to wrap.
+        holds: Whether the package still does what the edits stand in for; asked before they are
+            made.
 
     .. versionadded:: 0.1.0
     """
 
     name: str
     edits: Sequence[Edit]
+    holds: Callable[[], bool] = lambda: True
     _made: list[_Made] = field(default_factory=list)
     _warned: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,6 +94,8 @@ class Patch:
                 return True
             found = [_find(edit) for edit in self.edits]
             wrong = [of for of in found if isinstance(of, str)]
+            if not wrong and not self.holds():
+                wrong = ["what it mends is done in another way here"]
             if wrong:
                 self._warn(wrong[0])
                 return False
@@ -118,23 +123,32 @@ class Patch:
 
     def _make(self, edit: Edit, owner: Any, name: str) -> _Made:
         original = getattr(owner, name)
-        changed = edit.wrap(original)
-
-        @functools.wraps(original)
-        def stand_in(*args: Any, **kwargs: Any) -> Any:
-            return (changed if self._made else original)(*args, **kwargs)
-
+        stand_in = self._stand_in(original, edit.wrap(original))
         inherited = name not in vars(owner)
         setattr(owner, name, stand_in)
         return _Made(owner, name, stand_in, original, inherited)
+
+    def _stand_in(self, original: Function, changed: Function) -> Function:
+        """What is put in the place of the original: others may wrap it, and it may be undone."""
+        if inspect.iscoroutinefunction(original):
+
+            @functools.wraps(original)
+            async def wait(*args: Any, **kwargs: Any) -> Any:
+                return await (changed if self._made else original)(*args, **kwargs)
+
+            return wait
+
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return (changed if self._made else original)(*args, **kwargs)
+
+        return call
 
     def _warn(self, why: str) -> None:
         if not self._warned:
             self._warned = True
             _LOG.warning(
-                "The patch %s is not applied: %s. Logprobs stay as its package leaves them.",
-                self.name,
-                why,
+                "The patch %s is not applied: %s. All stays as its package has it.", self.name, why
             )
 
 

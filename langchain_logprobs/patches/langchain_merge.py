@@ -8,15 +8,12 @@ equal; anything but plain lists of token entries is left to LangChain.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
 from langchain_logprobs.patches import Edit, Function, Patch
 
-_LOG = logging.getLogger("langchain_logprobs")
 _KEY = "logprobs"
 _PROBED = "langchain_core.outputs.chat_generation"
 _PROBE: tuple[dict[str, Any], ...] = (
@@ -25,7 +22,6 @@ _PROBE: tuple[dict[str, Any], ...] = (
     {"logprobs": {"content": None, "refusal": []}},
     {"logprobs": {"content": [{"token": "a"}, {"token": "b"}], "more": [{}]}, "a": "y"},
 )
-_WARNED: list[str] = []
 
 
 def _in_one_go(original: Function) -> Function:
@@ -82,33 +78,17 @@ def _with_first(dicts: Sequence[dict[str, Any]], merged: object) -> Iterable[dic
             merged = None
 
 
+def _merges_as_it_did() -> bool:
+    merge = import_module(_PROBED).merge_dicts
+    return bool(merge(*_PROBE) == _in_one_go(merge)(*_PROBE))
+
+
 PATCH = Patch(
     "langchain_merge",
     tuple(
         Edit(module, "merge_dicts", ("left", "others"), _in_one_go)
         for module in ("langchain_core.messages.ai", _PROBED)
     ),
+    _merges_as_it_did,
 )
-revert = PATCH.revert
-
-
-def apply() -> bool:
-    """Puts it in force, if LangChain still merges as it did; whether it is."""
-    merge = import_module(_PROBED).merge_dicts
-    if not PATCH.is_applied and merge(*_PROBE) != _in_one_go(merge)(*_PROBE):
-        if not _WARNED:
-            _WARNED.append("langchain_merge")
-            _LOG.warning("LangChain merges logprobs in another way now: langchain_merge is off.")
-        return False
-    return PATCH.apply()
-
-
-@contextmanager
-def applied() -> Iterator[bool]:
-    """In force inside, and afterwards again what it was before."""
-    before = PATCH.is_applied
-    try:
-        yield apply()
-    finally:
-        if not before:
-            revert()
+apply, revert, applied = PATCH.apply, PATCH.revert, PATCH.applied
