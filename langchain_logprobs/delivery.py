@@ -128,6 +128,11 @@ class Delivery:
         self._on_low_confidence = on_low_confidence
         self._meter_provider = meter_provider
         self._wants_all = bool(settings.keep or processors or on_report or on_low_confidence)
+        # Whoever wraps or derives from that sink is handed the report, and may look at all of it.
+        self.needs_candidates = self._wants_all or any(
+            not (type(sink) is OpenTelemetrySink and sink.sends_numbers_alone)
+            for sink in self._sinks
+        )
         self._said: dict[tuple[object, ...], object] = {}
 
     def run_started(self, run_id: UUID) -> None:

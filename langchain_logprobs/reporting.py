@@ -8,9 +8,10 @@ from typing import Any
 
 from langchain_logprobs.core.capture import OpenCall
 from langchain_logprobs.core.finish import finish_guarded
-from langchain_logprobs.core.model import Outcome
+from langchain_logprobs.core.model import Outcome, tokens_of
 from langchain_logprobs.core.report import CallReport, call_report
 from langchain_logprobs.core.shapes import Shape
+from langchain_logprobs.core.tokens import settle
 from langchain_logprobs.delivery import Delivery
 from langchain_logprobs.outcome import error_kind
 from langchain_logprobs.settings import Settings
@@ -70,7 +71,7 @@ class Reporting:
             shapes=self.shapes,
             max_tokens=self.settings.max_tokens,
         )
-        return call_report(
+        report = call_report(
             finished,
             low_token=self.settings.low_token,
             low_response=self.settings.low_response,
@@ -79,3 +80,6 @@ class Reporting:
             thresholds=self.thresholds,
             schemas=call.schemas,
         )
+        for completion in finished.completions:
+            settle(tokens_of(completion), with_candidates=self.delivery.needs_candidates)
+        return report

@@ -17,7 +17,14 @@ from langchain_logprobs.core.columns import STRIDE, Reading
 from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.measures import by_token, columns_of
 from langchain_logprobs.core.shapes import read_tokens
-from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob, Tokens, as_tuple
+from langchain_logprobs.core.tokens import (
+    CENSORED,
+    Candidate,
+    TokenLogprob,
+    Tokens,
+    as_tuple,
+    settle,
+)
 
 
 class OneByOne(dict[str, Any]):
@@ -200,3 +207,133 @@ def test_it_has_the_members_of_any_other(token: TokenLogprob, made: TokenLogprob
     assert token.candidates is token.candidates
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = token.nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("unusual", [[], [{"token": "?", "logprob": -1, "bytes": None}]])
+def test_what_the_application_does_with_an_answer_afterwards_changes_nothing(
+    unusual: list[dict[str, Any]],
+) -> None:
+    said = [*answer(4, 3), *unusual]
+    tokens = read_tokens({"content": said}) or ()
+
+    wreck(said)
+
+    assert [of.text for of in tokens[:4]] == [" 0 0", " 1 0", " 2 0", " 3 0"]
+    assert tokens[3].raw == b" \x03\x00"
+    assert [of.text for of in tokens[3].candidates] == [" 3 0", " 3 1", " 3 2"]
+    assert [of.raw for of in tokens[3].candidates] == [b" \x03\x00", b" \x03\x01", b" \x03\x02"]
+
+
+def wreck(said: list[dict[str, Any]]) -> None:
+    """What an application may do with what it was given, once a call is over."""
+    for entry in said:
+        for of in [*entry.pop("top_logprobs", ()), entry]:
+            if of.get("bytes"):
+                of["bytes"][:] = [88]
+            of.clear()
+
+
+@pytest.mark.parametrize("unusual", [[], [{"token": "?", "logprob": -1, "bytes": None}]])
+@pytest.mark.parametrize("are_made", [False, True])
+def test_candidates_that_nobody_is_going_to_see_are_let_go_of(
+    unusual: list[dict[str, Any]], *, are_made: bool
+) -> None:
+    reading = Reading()
+    assert reading.add_entries(answer(4, 3), [None] * 4)
+    reading.add_tokens(read_tokens({"content": unusual}) or ())
+    tokens = reading.tokens()
+    made = as_tuple(tokens) if are_made else ()
+
+    settle(tokens, with_candidates=False)
+
+    assert [of.candidates for of in as_tuple(tokens)] == [()] * len(tokens)
+    assert [of.candidates for of in made] == [()] * len(made)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 7, 20])
+@pytest.mark.parametrize("times", [1, STRIDE + 3])
+def test_candidates_with_the_same_bytes_count_once_however_many_there_are(
+    width: int, times: int
+) -> None:
+    """The larger of two, wherever the other stands."""
+    for place in range(width):
+        top = [listed(f"{at}", -0.5 - at, [48 + at]) for at in range(width)]
+        again = listed("again", -7.5, [48 + place])
+        both_ways([{**top[0], "top_logprobs": [*top, again]}] * times)
+        both_ways([*answer(3, width + 1), {**top[0], "top_logprobs": [*top, again]}] * times)
+        both_ways([{**top[0], "top_logprobs": [*top[:place], again, *top[place:]]}] * times)
+
+
+STRANGE = [[300], [301], [-16], [-30], [0.5], [97.0], ["a"], [[]], [{}], [True], [None], [None] * 2]
+
+
+@given(
+    st.lists(
+        st.builds(
+            listed,
+            st.sampled_from("ab"),
+            st.floats(-12, 0),
+            st.sampled_from([[97], [98], *STRANGE]),
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 3),
+)
+def test_where_bytes_are_none_a_token_is_its_text(top: list[dict[str, Any]], times: int) -> None:
+    both_ways([{**top[0], "top_logprobs": top}] * times)
+    in_order = sorted(top, key=lambda of: -of["logprob"])
+    both_ways([{**of, "top_logprobs": in_order} for of in top] * times)
+
+
+@pytest.mark.parametrize("numbers", STRANGE)
+def test_bytes_that_are_none_leave_a_candidate_its_text(numbers: list[Any]) -> None:
+    top = [listed("a", -0.5, [97]), listed("b", -1.5, numbers)]
+
+    [token] = read_tokens({"content": [{**top[0], "top_logprobs": top}]}) or ()
+
+    raw = b"\x01" if numbers == [True] else None
+    assert token.candidates == (Candidate("a", -0.5, b"a"), Candidate("b", -1.5, raw))
+
+
+class Hostile:
+    """A number, until it is compared with another."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __index__(self) -> int:
+        return 97
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("width", [1, 2, 9])
+def test_numbers_that_cannot_be_compared_are_read_one_by_one(width: int) -> None:
+    top = [listed(f"{at}", -0.5 - at, [Hostile(), at]) for at in range(width)]
+    both_ways([{**listed("0", -0.5, [Hostile(), 0]), "top_logprobs": top}] * 3)
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_token_that_is_certain_is_read_with_its_block(zero: float, width: int) -> None:
+    """As providers send them: most tokens of a good model's answer have a logprob of exactly 0."""
+    said = answer(STRIDE + 1, width)
+    for entry in said[::2]:
+        entry["logprob"] = entry["top_logprobs"][0]["logprob"] = zero
+        for at, of in enumerate(entry["top_logprobs"][1:]):
+            of["logprob"] = -20.0 - at
+    both_ways(said)
+
+    tokens = at_once(said)
+
+    assert str(tokens.logprobs[0]) == "0.0"
+
+
+def test_a_token_may_be_any_of_its_candidates_or_none() -> None:
+    """As models are sampled, and as servers list the chosen token beside the likeliest."""
+    top = [listed(f"{at}", -0.5 - at, [48 + at]) for at in range(4)]
+    chosen = [*top, listed("x", -9.5, [120]), listed("x", -0.1, [120])]
+    rows = [top, top[:2], top[1:], []]
+    both_ways([{**of, "top_logprobs": row} for row in rows for of in chosen])
+    both_ways([{**of, "top_logprobs": top} for of in chosen])

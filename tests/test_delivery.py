@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from conftest import Observed
+from langchain_core.callbacks import CallbackManager
+from langchain_core.messages import AIMessageChunk
 from langchain_core.output_parsers import StrOutputParser
+from langchain_core.outputs import ChatGenerationChunk, LLMResult
 from opentelemetry.metrics import NoOpMeterProvider
 
 from langchain_logprobs import (
@@ -26,6 +30,8 @@ from langchain_logprobs.core.model import Completion, ModelCall, RunTree
 from langchain_logprobs.core.report import Unavailable, call_report, tree_report
 from langchain_logprobs.core.shapes import read_tokens
 from langchain_logprobs.delivery import Delivery
+from langchain_logprobs.telemetry.sink import OpenTelemetrySink
+from langchain_logprobs.telemetry.spans import Options
 from langchain_logprobs.testing import CollectingSink, ScriptedChatModel, answer
 
 ERRORS = "langchain_logprobs.errors"
@@ -519,3 +525,123 @@ def test_reasons_that_need_nothing_done_are_not_told(told: list[logging.LogRecor
 
     assert told == []
     assert len(silent) == 5
+
+
+Seen = list[tuple[str, ...]]
+
+
+def candidates(report: Report) -> tuple[str, ...]:
+    """The texts of the first token's alternatives."""
+    assert isinstance(report, CallReport)
+    return tuple(of.text for of in report.tokens[0].candidates)
+
+
+class Deriving(OpenTelemetrySink):
+    """Another sink that looks at what it is handed."""
+
+    def __init__(self, look: Callable[[Report], object]) -> None:
+        super().__init__()
+        self.look = look
+
+    def __call__(self, report: Report) -> None:
+        self.look(report)
+        super().__call__(report)
+
+
+class Wrapping:
+    """A sink that has the attributes of the one it wraps."""
+
+    def __init__(self, look: Callable[[Report], object]) -> None:
+        self.look = look
+        self.inner = OpenTelemetrySink()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __call__(self, report: Report) -> None:
+        self.look(report)
+
+
+LOOKING: dict[str, Callable[[Callable[[Report], Any]], dict[str, Any]]] = {
+    "on_report": lambda look: {"on_report": look},
+    "on_low_confidence": lambda look: {"on_low_confidence": look, "low_response": 1.0},
+    "processor": lambda look: {"processors": [lambda report: look(report) or report]},
+    "sink": lambda look: {"sinks": [look]},
+    "one of two sinks": lambda look: {"sinks": [OpenTelemetrySink(), look]},
+    "a sink with content": lambda look: {
+        "sinks": [OpenTelemetrySink(options=Options(capture_content=True)), look]
+    },
+    "a sink that derives from ours": lambda look: {"sinks": [Deriving(look)]},
+    "a sink that wraps ours": lambda look: {"sinks": [Wrapping(look)]},
+}
+ANSWERS = {
+    "text": answer(("Syd", -0.6, {"Can": -1.2}), ("ney", -0.01)),
+    "JSON": answer(('{"a":', -0.6, {"Can": -1.2}), (" 1}", -0.01)),
+}
+
+
+@pytest.mark.parametrize("way", LOOKING)
+@pytest.mark.parametrize("said", ANSWERS)
+def test_whoever_looks_at_a_report_finds_its_candidates(way: str, said: str) -> None:
+    seen: Seen = []
+    handler = LogprobsCallbackHandler(**LOOKING[way](lambda of: seen.append(candidates(of))))
+
+    ScriptedChatModel(answers=[ANSWERS[said]]).invoke("", {"callbacks": [handler]})
+
+    assert seen == [("Can",)]
+
+
+def test_a_report_that_is_kept_has_its_candidates() -> None:
+    handler = LogprobsCallbackHandler(keep=1)
+
+    ScriptedChatModel(answers=[ANSWERS["text"]]).invoke("", {"callbacks": [handler]})
+
+    assert candidates(handler.reports[0]) == ("Can",)
+
+
+@pytest.mark.parametrize("said", ANSWERS)
+def test_where_numbers_alone_are_sent_they_are_what_they_are_with_candidates(
+    said: str, observed: Observed
+) -> None:
+    def numbers(**given: Any) -> list[dict[str, Any]]:
+        observed.exporter.clear()
+        handler = observed.handler(**given)
+        ScriptedChatModel(answers=[ANSWERS[said]]).invoke("", {"callbacks": [handler]})
+        assert handler.flush()
+        return [
+            {
+                name: value
+                for name, value in (span.attributes or {}).items()
+                if not name.endswith(("run_id", "text", "texts", "candidates", "_logprobs"))
+            }
+            for span in observed.spans()
+        ]
+
+    sent = numbers()
+    assert sent == numbers(keep=1)
+    assert [of.get("langchain_logprobs.token.rank") for of in sent[1:]] == [1, None]
+
+
+@pytest.mark.parametrize("given", [{}, {"keep": 1}])
+@pytest.mark.parametrize("text", ["Sydney", '{"a": 1}'])
+def test_nothing_of_the_application_is_held_on_to_once_a_call_is_over(
+    given: dict[str, Any], text: str, observed: Observed
+) -> None:
+    other = {"token": "x", "logprob": -2.0, "bytes": [120]}
+    said = {"token": text, "logprob": -0.5, "bytes": list(text.encode())}
+    entry = {**said, "top_logprobs": [said, other]}
+    chunk = ChatGenerationChunk(
+        message=AIMessageChunk(content=text), generation_info={"logprobs": {"content": [entry]}}
+    )
+    held = [sys.getrefcount(of) for of in (other, other["bytes"], said, entry)]
+    handler = observed.handler(**given)
+    chain = CallbackManager.configure([handler]).on_chain_start(
+        {}, {}
+    )  # goes on: it has the report
+    (run,) = chain.get_child().on_chat_model_start({}, [[]])
+    run.on_llm_new_token(text, chunk=chunk)
+    run.on_llm_end(LLMResult(generations=[[chunk]]))
+    assert handler.flush()
+
+    assert held == [sys.getrefcount(of) for of in (other, other["bytes"], said, entry)]
+    chain.on_chain_end({})

@@ -470,13 +470,28 @@ def test_hostile_payloads_raise_nothing_wherever_they_stand(make: Any) -> None:
         EvilDict(content=[]),
         EvilList([1]),
         {"content": EvilList([entry("a")])},
-        [entry(EvilText("a"), bytes=[97])],
         [entry("a", EvilFloat(-1))],
         {"content": [entry("a", bytes=[NoIndex()])]},
     ],
 )
 def test_hostile_subclasses_raise_nothing(evil: object) -> None:
     assert read_tokens(evil) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers", "raw"),
+    [(EvilText("a"), [97], b"a"), ("a", [300], None)],
+)
+def test_a_token_keeps_what_can_be_read_of_it(
+    text: str, numbers: list[Any], raw: bytes | None
+) -> None:
+    candidate = {"token": text, "logprob": -0.5, "bytes": numbers}
+
+    tokens = read_tokens({"content": [candidate | {"top_logprobs": [candidate]}]})
+
+    assert tokens == (Token("a", -0.5, raw, (Candidate("a", -0.5, raw),)),)
+    assert tokens is not None
+    assert [type(of.text) for of in tokens] == [str]
 
 
 def test_a_reader_of_the_users_that_raises_knows_nothing_and_the_next_is_asked() -> None:

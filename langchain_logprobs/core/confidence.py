@@ -7,6 +7,7 @@ another model. A measure that is undefined is `None`: never 0, 1, NaN or an infi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,12 @@ from numbers import Real
 from operator import mul, sub
 from typing import NamedTuple, cast
 
-from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob, numbers_of
+from langchain_logprobs.core.tokens import (
+    CENSORED,
+    Candidate,
+    TokenLogprob,
+    numbers_of,
+)
 
 FLOAT_NOISE = 1e-4
 """A logprob this far above 0 is rounding; further above it is no logprob."""
@@ -30,6 +36,7 @@ WINDOW = 32
 LEAST_MASS = 1e-250
 """Below this a sum of probabilities has lost digits, or is 0."""
 _LN_2 = math.log(2.0)
+_LOW_RUN = re.compile(b"\x01+")
 
 
 class TokenMeasures(NamedTuple):
@@ -160,7 +167,7 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     .. versionadded:: 0.1.0
     """
     numbers = numbers_of(token)
-    listed = numbers and listed_measures(token.logprob, token.raw, *numbers)
+    listed = numbers and listed_measures(token.logprob, *numbers)
     if listed is not None:
         return listed
     logprob = sound_logprob(token.logprob)
@@ -186,34 +193,31 @@ def measure(token: TokenLogprob) -> TokenMeasures:
 
 
 def listed_measures(
-    logprob: float | None, raw: bytes | None, row: Sequence[float], raws: Sequence[bytes]
+    logprob: float | None, row: Sequence[float], place: int
 ) -> TokenMeasures | None:
     """What `measure` gives for a token as most are, in a third of the time, to the same last digit.
 
     Args:
         logprob: The token's.
-        raw: Its bytes.
-        row: The logprobs of its candidates, sound ones, the largest first.
-        raws: Their bytes, all different.
+        row: The logprobs of its candidates, sound ones, the largest first, no token twice.
+        place: Which of these it is; -1 if it is none.
 
     Returns:
         `None` where there are no candidates, or a number is missing or censored.
     """
     if logprob is None or not row:
         return None
-    if raw in raws:
-        at = raws.index(raw)
-    else:
-        row = (*sorted((*row, logprob), reverse=True),)
-        at = row.index(logprob)
-    if row[at] != logprob or row[-1] <= CENSORED:
+    if place < 0:
+        row = sorted((*row, logprob), reverse=True)
+        place = row.index(logprob)
+    if row[place] != logprob or row[-1] <= CENSORED:
         return None
     masses = list(map(math.exp, row))
-    probability, first = masses[at], row[0]
+    probability, first = masses[place], row[0]
     entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
-    masses[at] = 0.0
+    masses[place] = 0.0
     against = 0.0 if tail > LEAST_TAIL else sum(masses)
-    log_odds = _log_odds(logprob, [*row[:at], *row[at + 1 :]], against, tail)
+    log_odds = _log_odds(logprob, [*row[:place], *row[place + 1 :]], against, tail)
     margin = first - row[1] if len(row) > 1 else None
     rank = row.index(logprob) + 1
     return MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
@@ -260,7 +264,7 @@ def confidence_by_column(
     )
     if known.missing == known.count:
         return known
-    sound = _known(logprobs)
+    sound = _known(logprobs) if known.missing else cast("Sequence[float]", logprobs)
     floored = sound
     if known.censored:
         floored = [
@@ -271,8 +275,7 @@ def confidence_by_column(
     total = math.fsum(floored)
     mean = total / len(floored)
     limit = float(low_token)  # NumPy's numbers compare to what `bytes` does not take
-    low = [of is not None and of < limit for of in probabilities]
-    runs = bytes(low).split(b"\0")
+    low = bytes([of is not None and of < limit for of in probabilities])
     return replace(
         known,
         confidence=math.exp(mean),
@@ -281,9 +284,9 @@ def confidence_by_column(
         sum_logprob=total,
         min_logprob=min(sound),
         surprisal_tail=surprisal_tail(floored),
-        low=sum(low),
-        low_ratio=sum(low) / len(floored),
-        low_longest_run=max(map(len, runs)),
+        low=low.count(1),
+        low_ratio=low.count(1) / len(floored),
+        low_longest_run=max(map(len, _LOW_RUN.findall(low)), default=0),
         lowest_window=math.exp(lowest_window(floored)),
     )
 

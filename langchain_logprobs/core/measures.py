@@ -35,7 +35,6 @@ from langchain_logprobs.core.tokens import (
     blocks_of,
     logprobs_of,
     places_of,
-    raws_of,
 )
 
 NO_COLUMNS: Columns = ((),) * len(TokenMeasures._fields)
@@ -90,19 +89,17 @@ class _Ranks(NamedTuple):
 
     Attributes:
         logprobs: Those of each token's most likely candidate, those of its second, ...
-        raws: The bytes of each token's most likely candidate.
         regular: Whether they are the token's own; those of an example stand where it has more, or
             fewer. Empty if all are.
     """
 
     logprobs: Sequence[Sequence[float]]
-    raws: Sequence[bytes]
     regular: Sequence[bool]
 
 
 def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of these tokens: what `measure` gives for each, as columns."""
-    logprobs, raws = logprobs_of(tokens), raws_of(tokens)
+    logprobs = logprobs_of(tokens)
     parts: list[Columns] = []
     at = 0
     for block, size in _runs(tokens):
@@ -110,10 +107,9 @@ def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
         if block is None:
             parts.append(as_columns(map(measure, tokens[at:end])))
         else:
-            columns, unlike = _of_block(block, logprobs[at:end], raws[at:end])
+            columns, unlike = _of_block(block, logprobs[at:end])
             for place in unlike:
-                logprob, raw = logprobs[at + place], raws[at + place]
-                listed = listed_measures(logprob, raw, *block.numbers(place))
+                listed = listed_measures(logprobs[at + place], *block.numbers(place))
                 measures = measure(tokens[at + place]) if listed is None else listed
                 for column, value in zip(columns, measures, strict=True):
                     column[place] = value
@@ -148,13 +144,13 @@ def by_token(columns: Columns) -> list[TokenMeasures]:
 
 
 def _of_block(
-    block: Block, logprobs: Sequence[float | None], raws: Sequence[bytes | None]
+    block: Block, logprobs: Sequence[float | None]
 ) -> tuple[tuple[list[float | None], ...], Iterable[int]]:
     """The measures of all the tokens of a block, and which of them are still to be taken."""
     ranks = _ranks(block)
     if ranks is not None:
         columns, unsure = _of_ranks(ranks.logprobs)
-        return columns, {*unsure, *_unlike(ranks, logprobs, raws)}
+        return columns, {*unsure, *_unlike(ranks, logprobs, block.places)}
     known = [of for of in logprobs if of is not None]
     if not block.logprobs and len(known) == len(block):
         return _of_lone(known), ()
@@ -162,14 +158,14 @@ def _of_block(
 
 
 def _unlike(
-    ranks: _Ranks, logprobs: Sequence[float | None], raws: Sequence[bytes | None]
+    ranks: _Ranks, logprobs: Sequence[float | None], places: Sequence[int]
 ) -> Iterable[int]:
     """Where a token is not its own likeliest candidate, or has unusual ones."""
     first, last = ranks.logprobs[0], ranks.logprobs[-1]
     alike = [
         ranks.regular,
         [] if logprobs == first else map(eq, logprobs, first),
-        [] if raws == ranks.raws else map(eq, raws, ranks.raws),
+        map(not_, places) if any(places) else [],
         [] if min(last) > CENSORED else map(gt, last, repeat(CENSORED)),
     ]
     doubtful = [of for of in alike if of]
@@ -189,10 +185,10 @@ def _of_lone(logprobs: Sequence[float]) -> tuple[list[float | None], ...]:
 
 def _ranks(block: Block) -> _Ranks | None:
     """The candidates by rank; `None` where most tokens have none."""
-    bounds, logprobs, raws = block.bounds, block.logprobs, block.raws
+    bounds, logprobs = block.bounds, block.logprobs
     width = bounds[1]
     if width and bounds == [*range(0, len(logprobs) + 1, width)]:
-        return _Ranks([logprobs[at::width] for at in range(width)], raws[::width], [])
+        return _Ranks([logprobs[at::width] for at in range(width)], [])
     widths = list(map(sub, bounds[1:], bounds))
     width = max(set(widths), key=widths.count)
     if not width:
@@ -201,7 +197,7 @@ def _ranks(block: Block) -> _Ranks | None:
     example = bounds[regular.index(True)]
     starts = [at if of else example for at, of in zip(bounds, regular, strict=False)]
     by_rank = [[logprobs[start + at] for start in starts] for at in range(width)]
-    return _Ranks(by_rank, [raws[start] for start in starts], regular)
+    return _Ranks(by_rank, regular)
 
 
 def _of_ranks(
@@ -219,22 +215,24 @@ def _of_ranks(
     against, unsure = list(map(neg, less_one)), []
     least = min(tails)
     if least <= LEAST_TAIL:
-        small = [at for at, tail in enumerate(tails) if tail <= LEAST_TAIL]
-        for at in small:
-            against[at] = sum((mass[at] for mass in masses[1:]), 0.0)
-        unsure = [at for at in small if against[at] <= LEAST_MASS]
+        listed: list[float] = list(map(sum, zip(*masses[1:], strict=True))) or [0.0] * size
+        against = [
+            others if tail <= LEAST_TAIL else left
+            for others, tail, left in zip(listed, tails, against, strict=True)
+        ]
+        unsure = [at for at, of in enumerate(against) if of <= LEAST_MASS]
         for at in unsure:
             against[at] = 1.0
-        tails = [max(0.0, tail) for tail in tails]
+        tails = [tail if tail > 0 else 0.0 for tail in tails]
     logs = map(log, tails) if least > 0 else [log(tail) if tail else 0.0 for tail in tails]
     terms = [*map(map, repeat(mul), masses, ranks), map(mul, tails, logs)]
-    entropies = map(neg, map(sum, zip(*terms, strict=True)))
+    sums = map(sum, zip(*terms, strict=True))  # none is above 0
     columns = (
         masses[0],
         list(map(sub, repeat(0.0), first)),
         [1] * size,
         list(map(sub, first, ranks[1])) if len(ranks) > 1 else [None] * size,
-        [of if of > 0 else 0.0 for of in entropies],
+        list(map(sub, repeat(0.0), sums)),
         tails,
         list(map(sub, first, map(log, against))),
     )

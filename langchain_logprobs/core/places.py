@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
 from langchain_logprobs.core.columns import STRIDE, Reading, are
-from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_tokens, tokens_at
-from langchain_logprobs.core.tokens import TokenLogprob, as_tuple
+from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_unsettled, tokens_at
+from langchain_logprobs.core.tokens import TokenLogprob, Tokens, as_tuple, settle
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
@@ -33,7 +33,9 @@ class Read(NamedTuple):
 
 def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenLogprob, ...]:
     """The tokens that one token callback brought, with the time at which they arrived."""
-    return as_tuple(read_events([event], shapes).tokens)
+    tokens = as_tuple(read_events([event], shapes).tokens)
+    settle(tokens, with_candidates=True)
+    return tokens
 
 
 def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
@@ -66,16 +68,19 @@ def read_together(
     """
     entries = plain_entries(_first(generation)) if shapes[0] is SHAPES[0] else None
     said = [event for event in events if event[1]]
-    if not entries or len(entries) != len(said) or not are(entries, dict):
+    if not entries or len(entries) != len(said):
         return ()
     strides = range(0, len(entries), STRIDE)
     are_streamed = all(_came_with(said[at], entries[at]) for at in (*strides, -1))
-    if not are_streamed or list(map(_TEXT, said)) != [entry.get("token") for entry in entries]:
+    if not are_streamed:
         return ()
     reading, times = Reading(), list(map(_TIME, said))
     cuts = [slice(at, at + STRIDE) for at in strides]
-    are_read = all(reading.add_entries(entries[cut], times[cut]) for cut in cuts)
-    return reading.tokens() if are_read else ()
+    if not all(reading.add_entries(entries[cut], times[cut]) for cut in cuts):
+        return ()
+    tokens = reading.tokens()
+    is_all = isinstance(tokens, Tokens) and list(map(_TEXT, said)) == tokens.texts
+    return tokens if is_all else ()
 
 
 def _came_with(event: Event, entry: object) -> bool:
@@ -155,7 +160,7 @@ def read_payloads(payloads: Iterable[object], shapes: Sequence[Shape]) -> Read:
     """The first payload with tokens: the others repeat it."""
     unreadable = False
     for payload in payloads:
-        tokens = read_tokens(payload, shapes)
+        tokens = read_unsettled(payload, shapes)
         if tokens:
             return Read(tokens, unreadable=False)
         unreadable = unreadable or tokens is None

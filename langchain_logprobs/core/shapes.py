@@ -14,7 +14,15 @@ from typing import Any, cast
 
 from langchain_logprobs.core.columns import STRIDE, Reading
 from langchain_logprobs.core.confidence import distinct, sound_logprob
-from langchain_logprobs.core.tokens import Candidate, Channel, TokenLogprob, Tokens, readable
+from langchain_logprobs.core.tokens import (
+    Candidate,
+    Channel,
+    TokenLogprob,
+    Tokens,
+    raw_from,
+    readable,
+    settle,
+)
 
 Shape = Callable[[object], Iterable[TokenLogprob] | None]
 """A payload reader; `None` means "not my shape"."""
@@ -75,7 +83,7 @@ def read_wrapped(payload: object) -> Iterable[TokenLogprob] | None:
     """A choice, a delta or a content block that holds one of the other shapes as `logprobs`."""
     match fields_of(payload):
         case {"logprobs": inner} if not isinstance(inner, (str, int, float)):
-            return read_tokens(inner, SHAPES[:-1])
+            return read_unsettled(inner, SHAPES[:-1])
     return None
 
 
@@ -84,7 +92,7 @@ SHAPES: tuple[Shape, ...] = (read_parallel, read_channels, read_list, read_text,
 
 
 def read_tokens(payload: object, shapes: Sequence[Shape] = SHAPES) -> Sequence[TokenLogprob] | None:
-    """The tokens in a provider's payload, in order.
+    """The tokens in a provider's payload, in order, whatever becomes of that afterwards.
 
     Args:
         payload: Whatever stood under `logprobs` (or `logprobs_result`, `log_probs`).
@@ -93,6 +101,16 @@ def read_tokens(payload: object, shapes: Sequence[Shape] = SHAPES) -> Sequence[T
     Returns:
         `()` for a payload that says there are none; `None` for one that no reader knows.
     """
+    tokens = read_unsettled(payload, shapes)
+    if tokens:
+        settle(tokens, with_candidates=True)
+    return tokens
+
+
+def read_unsettled(
+    payload: object, shapes: Sequence[Shape] = SHAPES
+) -> Sequence[TokenLogprob] | None:
+    """The same, but their candidates may stand in the payload until `settle` is called."""
     for shape in (_read_nothing, *shapes):
         try:
             tokens = shape(payload)
@@ -126,7 +144,7 @@ def tokens_at(
     at_ns: int, payload: object, shapes: Sequence[Shape] = SHAPES
 ) -> tuple[TokenLogprob, ...] | None:
     """What `read_tokens` gives, with the time at which it arrived."""
-    tokens = read_tokens(payload, shapes)
+    tokens = read_unsettled(payload, shapes)
     return None if tokens is None else tuple(replace(of, at_ns=at_ns) for of in tokens)
 
 
@@ -163,7 +181,7 @@ def _are_entries(entries: Sequence[object]) -> bool:
 
 def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
     fields = fields_of(entry)
-    raw = _raw(fields.get("bytes"))
+    raw = raw_from(fields.get("bytes"))
     return TokenLogprob(
         readable(fields.get("token"), raw),
         sound_logprob(fields.get("logprob")),
@@ -191,14 +209,5 @@ def _candidate(fields: Mapping[str, Any]) -> Candidate | None:
     logprob = sound_logprob(fields.get("logprob"))
     if logprob is None:
         return None
-    raw = _raw(fields.get("bytes"))
+    raw = raw_from(fields.get("bytes"))
     return Candidate(readable(fields.get("token"), raw), logprob, raw)
-
-
-def _raw(value: object) -> bytes | None:
-    if not isinstance(value, (list, tuple)):
-        return None
-    try:
-        return bytes(value) or None  # some servers write an empty list for "not known"
-    except (TypeError, ValueError, OverflowError):
-        return None

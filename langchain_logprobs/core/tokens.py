@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 Channel = Literal["content", "refusal", "reasoning"]
 """What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
@@ -42,48 +42,96 @@ CANDIDATE = partial(tuple.__new__, Candidate)
 """`Candidate._make`, in half the time."""
 
 
-Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes, ...]]
+Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes | None, ...]]
 """The candidates at one position, their texts, logprobs and bytes side by side."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Block:
     """The candidates of many tokens, column by column: those of the first, of the second, ...
 
     They are sound, and at each position the most likely is first, and each stands there once.
 
     Attributes:
-        texts: Their texts, as they were given.
         logprobs: Their logprobs.
-        raws: Their bytes.
         bounds: Where the candidates of each token begin, and where those of the last end.
+        places: Which of its candidates each token is; -1 for one that is none of them.
+        entries: The candidates as they were given, until it is settled.
     """
 
-    texts: Sequence[str]
     logprobs: Sequence[float]
-    raws: Sequence[bytes]
     bounds: Sequence[int]
+    places: Sequence[int]
+    entries: Sequence[dict[str, Any]]
+    _told: tuple[Sequence[object], Sequence[bytes | None]] | None = None
 
     def __len__(self) -> int:
         """How many tokens they are the candidates of."""
         return len(self.bounds) - 1
 
+    def settle(self) -> None:
+        """Takes what it still needs out of the application's objects, which may change then."""
+        self._texts_and_raws()
+        self.entries = ()
+
+    def forget(self) -> None:
+        """Leaves its tokens without candidates."""
+        self.logprobs, self.entries, self._told = (), (), ((), ())
+        self.bounds, self.places = [0] * len(self.bounds), [-1] * len(self.places)
+
     def row(self, at: int) -> Listed:
         """The candidates of the token at this place."""
-        logprobs, raws = self.numbers(at)
-        texts = self.texts[self.bounds[at] : self.bounds[at + 1]]
-        return tuple(map(readable, texts, raws)), logprobs, raws
-
-    def numbers(self, at: int) -> tuple[tuple[float, ...], tuple[bytes, ...]]:
-        """Their logprobs and their bytes."""
         of = slice(self.bounds[at], self.bounds[at + 1])
-        return tuple(self.logprobs[of]), tuple(self.raws[of])
+        texts, raws = self._texts_and_raws()
+        shown = tuple(map(readable, texts[of], raws[of]))
+        return shown, tuple(self.logprobs[of]), tuple(raws[of])
+
+    def numbers(self, at: int) -> tuple[Sequence[float], int]:
+        """The logprobs of its candidates, and which of these the token is."""
+        return self.logprobs[self.bounds[at] : self.bounds[at + 1]], self.places[at]
+
+    def _texts_and_raws(self) -> tuple[Sequence[object], Sequence[bytes | None]]:
+        if self._told is None:
+            texts, given = (list(map(dict.get, self.entries, repeat(key))) for key in _SAID)
+            self._told = texts, raws_from(given)
+        return self._told
+
+
+_SAID = ("token", "bytes")
+"""Where a candidate has its text and its bytes."""
+
+
+def raws_from(given: Sequence[Any]) -> Sequence[bytes | None]:
+    """The bytes; `None` where there is something else.
+
+    Args:
+        given: Lists of numbers, as JSON has bytes.
+    """
+    try:
+        return list(map(bytes, given))
+    except (TypeError, ValueError, OverflowError):
+        return list(map(raw_from, given))
+
+
+def raw_from(given: object) -> bytes | None:
+    """The same, of a single one, and of anything.
+
+    An empty list gives `None`, too: some servers write that for "not known".
+    """
+    if not isinstance(given, (list, tuple)):
+        return None
+    try:
+        return bytes(given) or None
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def readable(given: object, raw: bytes | None) -> str:
     """A token's text: as it was given, unless its bytes tell it better."""
-    if not isinstance(given, str):
-        return "" if raw is None else raw.decode("utf-8", "replace")
+    if type(given) is not str:  # no method of a subclass is called: it may raise
+        if not issubclass(type(given), str):
+            return "" if raw is None else raw.decode("utf-8", "replace")
+        given = str.__str__(given)
     # OpenAI writes the bytes of a split character as the text "bytes:\\xf0\\x9f".
     return raw.decode("utf-8", "replace") if raw is not None and ESCAPE in given else given
 
@@ -224,11 +272,6 @@ def logprobs_of(tokens: Sequence[TokenLogprob]) -> Sequence[float | None]:
     return tokens.logprobs if isinstance(tokens, Tokens) else [of.logprob for of in tokens]
 
 
-def raws_of(tokens: Sequence[TokenLogprob]) -> Sequence[bytes | None]:
-    """Their bytes."""
-    return tokens.raws if isinstance(tokens, Tokens) else [of.raw for of in tokens]
-
-
 def channels_of(tokens: Sequence[TokenLogprob]) -> set[Channel]:
     """What they are part of."""
     if isinstance(tokens, Tokens):
@@ -258,13 +301,26 @@ def places_of(tokens: Iterable[TokenLogprob]) -> list[int]:
     return list(map(_PLACE, tokens))
 
 
+def settle(tokens: Sequence[TokenLogprob], *, with_candidates: bool) -> None:
+    """Takes what is still needed of them out of the application's objects, which may change then.
+
+    Args:
+        tokens: Any, once they are measured.
+        with_candidates: Whether anybody may look at their candidates, which take several times the
+            room of all else; if not, they have none from now on.
+    """
+    for block in {tokens.block} if isinstance(tokens, Tokens) else {*blocks_of(tokens)}:
+        if block is not None:
+            block.settle() if with_candidates else block.forget()
+
+
 def listed_of(token: TokenLogprob) -> Listed | None:
     """Its candidates column by column, if that is how they were read."""
     block: Block | None = getattr(token, "_block", None)
     return None if block is None else block.row(_PLACE(token))
 
 
-def numbers_of(token: TokenLogprob) -> tuple[tuple[float, ...], tuple[bytes, ...]] | None:
-    """Their logprobs and their bytes, if that is how they were read."""
+def numbers_of(token: TokenLogprob) -> tuple[Sequence[float], int] | None:
+    """Their logprobs, and which of them it is itself, if that is how they were read."""
     block: Block | None = getattr(token, "_block", None)
     return None if block is None else block.numbers(_PLACE(token))

@@ -29,6 +29,12 @@ def set_attributes(span: AnySpan, attributes: Attributes) -> None:
     span.set_attributes(others)
 
 
+def set_arrays(span: AnySpan, arrays: Attributes) -> None:
+    """The same, of those that `apart` has found to be long arrays."""
+    if arrays and not _put(span, arrays):
+        span.set_attributes(arrays)
+
+
 def apart(attributes: Attributes) -> tuple[Attributes, Attributes]:
     """The long arrays among them, and the others."""
     arrays = {name: of for name, of in attributes.items() if _is_long(of)}

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProv
 from langchain_logprobs.core.model import ModelCall
 from langchain_logprobs.core.report import CallReport, Report, TreeReport
 from langchain_logprobs.telemetry import names
-from langchain_logprobs.telemetry.arrays import apart, set_attributes
+from langchain_logprobs.telemetry.arrays import apart, set_arrays, set_attributes
 from langchain_logprobs.telemetry.aside import Aside
 from langchain_logprobs.telemetry.closing import Kept, closers
 from langchain_logprobs.telemetry.emission import Emission
@@ -74,6 +74,11 @@ class OpenTelemetrySink:
     def span_of(self, run_id: UUID) -> trace.SpanContext | None:
         """Where the LLM span of a call is whose report is just being handed on."""
         return self._written.get(run_id)
+
+    @property
+    def sends_numbers_alone(self) -> bool:
+        """Whether nothing of the text of tokens and alternatives is sent."""
+        return not self._options.capture_content
 
     @property
     def metrics(self) -> Metrics:
@@ -230,7 +235,7 @@ class OpenTelemetrySink:
             },
             start_time=call.started_ns,
         )
-        set_attributes(span, arrays)
+        set_arrays(span, arrays)
         if call.outcome == "error":
             span.set_status(Status(StatusCode.ERROR, call.error))
         return span
