@@ -27,8 +27,11 @@ from benchmarks.processes import running
 from benchmarks.rounds import RESULTS, Table, interleaved, write
 from benchmarks.stage import Stage, staged
 from benchmarks.whole import Calls
+from langchain_logprobs.patches import langchain_dispatch
 
 FEW = (*BASELINES, OURS, "ours, token_spans=none")
+PATCHED = "langchain_dispatch"
+"""Where that patch is applied, for all alike."""
 MAIN = (*FEW, *OTHERS)
 """Where everybody would take too long."""
 
@@ -41,7 +44,8 @@ class Bench:
         quick: Whether to hurry.
         receiver: Where OTLP goes.
         model: Where ChatOpenAI asks.
-        stages: Of those whose spans go nowhere, and of those whose spans go to the receiver.
+        stages: Of those whose spans go nowhere, of those whose spans go to the receiver, and of
+            those in whose processes LangChain is patched.
     """
 
     quick: bool
@@ -78,6 +82,9 @@ def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
                 names=names,
             )
             yield f"{name}, {export}" if export else name, table.rows
+    name = f"dispatch, async, 1000 tokens, 5 candidates, {PATCHED}"
+    stage, rounds = bench.stages[PATCHED], bench.rounds(9)
+    yield name, dispatch.table(stage, "async", 1000, 5, rounds=rounds, names=FEW).rows
 
 
 def kept(bench: Bench) -> Iterator[tuple[str, Part]]:
@@ -202,10 +209,13 @@ def _stages(servers: ExitStack, only: Sequence[str], receiver: str) -> dict[str,
     if not wide and "lateness" not in only:
         return {}
     names = EVERYBODY if wide else (*FEW, QUICK)  # for which nobody else has to be installed
-    return {
+    stages = {
         export: servers.enter_context(staged(names, address))
         for export, address in (("", None), ("OTLP", receiver))
     }
+    if "dispatch" in only:
+        stages[PATCHED] = servers.enter_context(staged(FEW, patch=langchain_dispatch.apply))
+    return stages
 
 
 def _options() -> argparse.Namespace:

@@ -60,20 +60,8 @@ def goals(parts: Mapping[str, Part]) -> list[Goal]:
 
 def _of(name: str, part: Part, parts: Mapping[str, Part]) -> Iterator[Goal]:
     match name.split(", "):
-        case ["dispatch", mode, "1000 tokens", "0 candidates" | "5 candidates" as candidates]:
-            end = number(part, OURS, "end ms")
-            yield Goal(f"{mode}, end of a call of 1,000 tokens, {candidates}, ms", 5, end)
-            yield from _dispatch(mode, part) if candidates == "5 candidates" else ()
-        case ["dispatch", mode, "1000 tokens", "5 candidates", "OTLP"]:
-            yield from _exported(mode, part)
-        case ["dispatch", mode, "16000 tokens", "5 candidates"]:
-            before = parts.get(f"dispatch, {mode}, 1000 tokens, 5 candidates", ())
-            for figures, what in (_STREAM, "streaming"), (_CALL, "streaming and end of the call"):
-                yield Goal(
-                    f"{mode}, added a token at 16,000 tokens / at 1,000: {what}",
-                    1.3,
-                    _over(_added(part, OURS, figures, 16000), _added(before, OURS, figures, 1000)),
-                )
+        case ["dispatch", mode, *how]:
+            yield from _dispatched(mode, how, part, parts)
         case ["memory", *_]:
             yield Goal("bytes kept a token", 250, number(part, OURS, "bytes kept a token"))
         case ["lateness", of]:
@@ -93,13 +81,39 @@ def _of(name: str, part: Part, parts: Mapping[str, Part]) -> Iterator[Goal]:
             pass
 
 
-def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
-    yield Goal(f"{mode}, stream's thread, x empty", 1.5, number(part, OURS, "x empty"))
+def _dispatched(
+    mode: str, how: Sequence[str], part: Part, parts: Mapping[str, Part]
+) -> Iterator[Goal]:
+    match how:
+        case ["1000 tokens", "0 candidates" | "5 candidates" as candidates]:
+            end = number(part, OURS, "end ms")
+            yield Goal(f"{mode}, end of a call of 1,000 tokens, {candidates}, ms", 5, end)
+            yield from _dispatch(mode, part) if candidates == "5 candidates" else ()
+        case ["1000 tokens", "5 candidates", "OTLP"]:
+            yield from _exported(mode, part)
+        case ["1000 tokens", "5 candidates", "langchain_dispatch" as patch]:
+            yield from _streamed(f"{mode}, {patch}", part)
+        case ["16000 tokens", "5 candidates"]:
+            before = parts.get(f"dispatch, {mode}, 1000 tokens, 5 candidates", ())
+            for figures, what in (_STREAM, "streaming"), (_CALL, "streaming and end of the call"):
+                yield Goal(
+                    f"{mode}, added a token at 16,000 tokens / at 1,000: {what}",
+                    1.3,
+                    _over(_added(part, OURS, figures, 16000), _added(before, OURS, figures, 1000)),
+                )
+
+
+def _streamed(how: str, part: Part) -> Iterator[Goal]:
+    yield Goal(f"{how}, stream's thread, x empty", 1.5, number(part, OURS, "x empty"))
     yield Goal(
-        f"{mode}, stream's thread, added / that of a span per token",
+        f"{how}, stream's thread, added / that of a span per token",
         0.1,
         number(part, OURS, "added / span in callback"),
     )
+
+
+def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
+    yield from _streamed(mode, part)
     ours, empty, naive = (number(part, who, "stream us") for who in (OURS, EMPTY, NAIVE))
     if ours is not None and empty is not None and naive is not None:
         yield Goal(

@@ -101,9 +101,15 @@ def _measured_on(told: Mapping[str, Any]) -> str:
     of = told["bench"]
     packages = ", ".join(f"{name} {version}" for name, version in of["packages"].items())
     quick = " (`--quick`: a few rounds, so only roughly)" if of["quick"] else ""
-    return (
+    measured = (
         f"Measured {of['when'][:10]}{quick} with Python {of['python']} on {of['cores']} cores "
         f"(load at the end: {of['load']:.1f}); {packages}."
+    )
+    if (speed := of.get("speed")) is None:
+        return measured
+    return (
+        f"{measured} Others share the machine: between measurements the same work was done at "
+        f"{speed:.0%} of its greatest speed, in the median. Times are that much longer than alone."
     )
 
 
@@ -125,6 +131,10 @@ def _stream(told: Mapping[str, Any]) -> str:
             "time that goes by, us": "wall us",
         }.items()
     }
+    columns["async, patched: us a token"] = (
+        f"dispatch, async, {_BASE}, langchain_dispatch",
+        "stream us",
+    )
     return _pivot(_parts(told), _MAIN, columns, "CPU time of the stream's thread")
 
 

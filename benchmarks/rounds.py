@@ -19,6 +19,8 @@ Figures = Mapping[str, float]
 """What one measurement found, by name."""
 
 _BEGUN = time.monotonic()
+_LOOKS: list[float] = []
+"""How long the same few hundred microseconds of work have taken, each time somebody looked."""
 RESULTS = Path(__file__).parent / "results"
 """Where results go unless told otherwise; git leaves it out."""
 _PACKAGES = (
@@ -92,11 +94,26 @@ def interleaved(
             break
         progress(f"{label}: round {at} of {rounds}")
         for name in draw.sample(sorted(contestants), len(contestants)):
+            _look()
             figures = contestants[name]()
             if at:
                 found[name].append(figures)
     progress("")
     return {name: _medians(of) for name, of in found.items()}
+
+
+def _look() -> None:
+    """Has the machine do a fixed amount of work: how fast it is, others who share it permitting."""
+    known = {"a": 1}
+    start = time.thread_time()
+    for _ in range(10_000):
+        known["a"]
+    _LOOKS.append(time.thread_time() - start)
+
+
+def speed() -> float | None:
+    """The share of its greatest speed that the machine had in the median; 1 if left alone."""
+    return min(_LOOKS) / statistics.median(_LOOKS) if _LOOKS else None
 
 
 def progress(text: str) -> None:
@@ -134,6 +151,7 @@ def write(path: Path, tables: Iterable[Table], **more: object) -> None:
         "cores": os.cpu_count(),
         "packages": {name: of for name in _PACKAGES if (of := _version(name))},
         "load": os.getloadavg()[0],
+        "speed": speed(),
         "tables": [asdict(table) for table in tables],
         **more,
     }

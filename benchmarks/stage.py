@@ -18,6 +18,8 @@ from typing import Any, cast
 from benchmarks.contestants import Contestant, contestant
 from benchmarks.rounds import Figures, progress
 
+Patch = Callable[[], bool]
+"""Puts a patch in force; whether it is."""
 Measure = Callable[..., Figures]
 """Is given a contestant, then the arguments it was asked with."""
 
@@ -58,19 +60,24 @@ class Stage:
 
 
 @contextmanager
-def staged(names: Sequence[str], address: str | None = None) -> Iterator[Stage]:
+def staged(
+    names: Sequence[str], address: str | None = None, patch: Patch | None = None
+) -> Iterator[Stage]:
     """A stage with these, until the context ends.
 
     Args:
         names: Who takes part.
         address: Of the receiver their spans go to by the default `BatchSpanProcessor` and OTLP
             exporter; without it nobody has a span processor.
+        patch: Is applied in all of their processes.
     """
     context = multiprocessing.get_context("spawn")
     processes, connections = [], {}
     for name in names:
         ours, theirs = context.Pipe()
-        process = context.Process(target=_take_part, args=(name, address, theirs), daemon=True)
+        process = context.Process(
+            target=_take_part, args=(name, address, patch, theirs), daemon=True
+        )
         process.start()
         processes.append(process)
         connections[name] = ours
@@ -88,8 +95,11 @@ def staged(names: Sequence[str], address: str | None = None) -> Iterator[Stage]:
             process.kill()
 
 
-def _take_part(name: str, address: str | None, asked: Connection) -> None:
+def _take_part(name: str, address: str | None, patch: Patch | None, asked: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who asks ends it
+    if patch is not None and not patch():
+        asked.send("the patch is not applied")
+        return
     of = contestant(name, address)
     asked.send("ready")
     while True:
