@@ -27,7 +27,6 @@ from benchmarks.processes import running
 from benchmarks.rounds import RESULTS, Table, interleaved, write
 from benchmarks.stage import Stage, staged
 from benchmarks.whole import Calls
-from langchain_logprobs.patches import langchain_dispatch
 
 FEW = (*BASELINES, OURS, "ours, token_spans=none")
 PATCHED = "langchain_dispatch"
@@ -214,7 +213,7 @@ def _stages(servers: ExitStack, only: Sequence[str], receiver: str) -> dict[str,
         for export, address in (("", None), ("OTLP", receiver))
     }
     if "dispatch" in only:
-        stages[PATCHED] = servers.enter_context(staged(FEW, patch=langchain_dispatch.apply))
+        stages[PATCHED] = servers.enter_context(staged(FEW, patch=PATCHED))
     return stages
 
 

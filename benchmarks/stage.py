@@ -12,14 +12,13 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from benchmarks.contestants import Contestant, contestant
 from benchmarks.rounds import Figures, progress
 
-Patch = Callable[[], bool]
-"""Puts a patch in force; whether it is."""
 Measure = Callable[..., Figures]
 """Is given a contestant, then the arguments it was asked with."""
 
@@ -61,7 +60,7 @@ class Stage:
 
 @contextmanager
 def staged(
-    names: Sequence[str], address: str | None = None, patch: Patch | None = None
+    names: Sequence[str], address: str | None = None, patch: str | None = None
 ) -> Iterator[Stage]:
     """A stage with these, until the context ends.
 
@@ -69,7 +68,7 @@ def staged(
         names: Who takes part.
         address: Of the receiver their spans go to by the default `BatchSpanProcessor` and OTLP
             exporter; without it nobody has a span processor.
-        patch: Is applied in all of their processes.
+        patch: The name of a patch to apply in all of their processes.
     """
     context = multiprocessing.get_context("spawn")
     processes, connections = [], {}
@@ -95,9 +94,9 @@ def staged(
             process.kill()
 
 
-def _take_part(name: str, address: str | None, patch: Patch | None, asked: Connection) -> None:
+def _take_part(name: str, address: str | None, patch: str | None, asked: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who asks ends it
-    if patch is not None and not patch():
+    if patch is not None and not import_module(f"langchain_logprobs.patches.{patch}").apply():
         asked.send("the patch is not applied")
         return
     of = contestant(name, address)
