@@ -92,7 +92,7 @@ def _dispatched(
         case ["1000 tokens", "5 candidates", "OTLP"]:
             yield from _exported(mode, part)
         case ["1000 tokens", "5 candidates", "langchain_dispatch" as patch]:
-            yield _against_a_span(f"{mode}, {patch}", part)
+            yield from _streamed(f"{mode}, {patch}", part)
         case ["16000 tokens", "5 candidates"]:
             before = parts.get(f"dispatch, {mode}, 1000 tokens, 5 candidates", ())
             for figures, what in (_STREAM, "streaming"), (_CALL, "streaming and end of the call"):
@@ -103,14 +103,17 @@ def _dispatched(
                 )
 
 
-def _against_a_span(how: str, part: Part) -> Goal:
-    what = f"{how}, stream's thread, added / that of a span per token"
-    return Goal(what, 0.1, number(part, OURS, "added / span in callback"))
+def _streamed(how: str, part: Part) -> Iterator[Goal]:
+    yield Goal(f"{how}, stream's thread, x empty", 1.5, number(part, OURS, "x empty"))
+    yield Goal(
+        f"{how}, stream's thread, added / that of a span per token",
+        0.1,
+        number(part, OURS, "added / span in callback"),
+    )
 
 
 def _dispatch(mode: str, part: Part) -> Iterator[Goal]:
-    yield Goal(f"{mode}, stream's thread, x empty", 1.5, number(part, OURS, "x empty"))
-    yield _against_a_span(mode, part)
+    yield from _streamed(mode, part)
     ours, empty, naive = (number(part, who, "stream us") for who in (OURS, EMPTY, NAIVE))
     if ours is not None and empty is not None and naive is not None:
         yield Goal(

@@ -108,8 +108,8 @@ def _measured_on(told: Mapping[str, Any]) -> str:
     if (speed := of.get("speed")) is None:
         return measured
     return (
-        f"{measured} Others share the machine: between measurements the same work was done at "
-        f"{speed:.0%} of its greatest speed, in the median. Times are that much longer than alone."
+        f"{measured} Between measurements the same work took {1 / speed:.1f} times as long, in "
+        f"the median, as at its fastest: times, as against ratios, can be had shorter."
     )
 
 

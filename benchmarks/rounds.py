@@ -112,7 +112,7 @@ def _look() -> None:
 
 
 def speed() -> float | None:
-    """The share of its greatest speed that the machine had in the median; 1 if left alone."""
+    """What the same work took at its fastest, over what it took in the median."""
     return min(_LOOKS) / statistics.median(_LOOKS) if _LOOKS else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 from collections.abc import Iterable
@@ -337,3 +338,19 @@ def test_a_token_may_be_any_of_its_candidates_or_none() -> None:
     rows = [top, top[:2], top[1:], []]
     both_ways([{**of, "top_logprobs": row} for row in rows for of in chosen])
     both_ways([{**of, "top_logprobs": top} for of in chosen])
+
+
+@pytest.mark.parametrize("depth", [0, 60, 120, 400])
+def test_lists_in_lists_for_bytes_lose_no_token_however_deep_the_call_ends(depth: int) -> None:
+    """Python compares them by calling itself; near its limit that raises."""
+    nested = [json.loads("[" * 900 + "]" * 900) for _ in range(2)]
+    top = [listed("a", -0.5, nested[0]), listed("b", -1.5, nested[1])]
+
+    def read(frames: int) -> Any:
+        if frames:
+            return read(frames - 1)
+        return read_tokens({"content": [{**listed("a", -0.5, [97]), "top_logprobs": top}]})
+
+    [token] = read(depth)
+
+    assert token.candidates == (Candidate("a", -0.5, None), Candidate("b", -1.5, None))

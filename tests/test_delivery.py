@@ -635,9 +635,8 @@ def test_nothing_of_the_application_is_held_on_to_once_a_call_is_over(
     )
     held = [sys.getrefcount(of) for of in (other, other["bytes"], said, entry)]
     handler = observed.handler(**given)
-    chain = CallbackManager.configure([handler]).on_chain_start(
-        {}, {}
-    )  # goes on: it has the report
+    # It goes on, and holds the report.
+    chain = CallbackManager.configure([handler]).on_chain_start({}, {})
     (run,) = chain.get_child().on_chat_model_start({}, [[]])
     run.on_llm_new_token(text, chunk=chunk)
     run.on_llm_end(LLMResult(generations=[[chunk]]))

@@ -301,17 +301,23 @@ async def failing(*_: object, **__: object) -> None:
     raise RuntimeError("changed")
 
 
+async def hanging(*_: object, **__: object) -> None:
+    """Waits for what never comes."""
+    await asyncio.Event().wait()
+
+
 async def apply() -> bool:
     return langchain_dispatch.apply()
 
 
-@pytest.mark.parametrize("changed", [to_nobody, with_more, failing])
+@pytest.mark.parametrize("changed", [to_nobody, with_more, failing, hanging])
 def test_another_way_of_handing_out_is_left_alone_and_told_once(
     changed: FunctionType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     original = AsyncCallbackManagerForLLMRun.on_llm_new_token
     monkeypatch.setattr(manager, "ahandle_event", FunctionType(changed.__code__, vars(manager)))
     monkeypatch.setattr(langchain_dispatch.PATCH, "_warned", False)
+    monkeypatch.setattr(langchain_dispatch, "_PATIENCE", 0.5)
 
     with caplog.at_level(logging.WARNING):
         assert [langchain_dispatch.apply(), asyncio.run(apply())] == [False, False]
@@ -403,3 +409,36 @@ def test_a_call_without_handlers_is_told_to_nobody() -> None:
 
     with langchain_dispatch.applied():
         asyncio.run(run.on_llm_new_token("a"))
+
+
+def test_a_handler_that_another_changes_meanwhile_hears_what_it_hears_from_langchain() -> None:
+    """Its callback becomes a coroutine function, and it is no longer inline."""
+
+    def heard_by(change: Callable[[Plain, Heard], None]) -> Heard:
+        heard: Heard = []
+        second = Plain(heard)
+
+        class Changing(Plain):
+            def on_llm_new_token(self, token: object, **told: Any) -> None:  # type: ignore[override]
+                super().on_llm_new_token(token, **told)
+                change(second, heard)
+
+        run = AsyncCallbackManagerForLLMRun(
+            run_id=UUID(int=1), handlers=[Changing(heard), second], inheritable_handlers=[]
+        )
+        asyncio.run(run.on_llm_new_token("a"))
+        return heard
+
+    def to_a_coroutine_function(handler: Plain, heard: Heard) -> None:
+        handler.on_llm_new_token = Inline(heard).on_llm_new_token  # type: ignore[assignment, method-assign]
+
+    def to_another_thread(handler: Plain, _: Heard) -> None:
+        handler.run_inline = False
+
+    for change in (to_a_coroutine_function, to_another_thread):
+        before = heard_by(change)
+        with langchain_dispatch.applied():
+            after = heard_by(change)
+
+        assert before == after
+        assert len(after) > 1

@@ -22,6 +22,8 @@ from langchain_logprobs.patches import Edit, Function, Patch
 
 _MODULE = "langchain_core.callbacks.manager"
 _MANAGER, _EVENT, _IGNORE = "AsyncCallbackManagerForLLMRun", "on_llm_new_token", "ignore_llm"
+_PATIENCE = 5.0
+"""Seconds that LangChain may take to hand out a token when it is tried."""
 # It takes longer to find out than to call. What is forgotten is asked again.
 _is_coroutine_function = lru_cache(maxsize=64)(inspect.iscoroutinefunction)
 
@@ -150,13 +152,13 @@ def _heard(hand_out: Any) -> list[object]:
         except Exception as error:  # noqa: BLE001 - whatever LangChain does now: it is not the same
             heard.append(type(error))
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     try:
         thread.start()
     except RuntimeError:  # there is none to be had
         return []
-    thread.join()
-    return heard
+    thread.join(_PATIENCE)
+    return [] if thread.is_alive() else heard
 
 
 PATCH = Patch(

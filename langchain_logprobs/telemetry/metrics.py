@@ -174,7 +174,7 @@ def _verdict(report: CallReport) -> dict[str, str]:
 def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
     """How many tokens are in each band of probability; bands without any are left out."""
     tokens = map(tokens_of, report.call.completions)
-    probabilities = [*chain.from_iterable(map(report.measured.probabilities, tokens))]
+    probabilities = list(chain.from_iterable(map(report.measured.probabilities, tokens)))
     known = [of for of in probabilities if of is not None]
     low = sum(map(lt, known, repeat(report.low_token)))
     high = sum(map(ge, known, repeat(max(_HIGH, report.low_token))))
