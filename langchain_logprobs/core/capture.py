@@ -7,7 +7,7 @@ look-ups only, never across anybody else's code.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from langchain_logprobs.core.model import Outcome, Run, RunKind, RunTree, tokens_of
 from langchain_logprobs.core.report import CallReport, Unavailable
+from langchain_logprobs.core.tokens import TokenLogprob
 
 Event = tuple[int, object, Any, object]
 """What one token callback was handed: (nanoseconds since the epoch, token, chunk, logprobs)."""
@@ -25,11 +26,13 @@ class OpenCall:
     """A call in flight.
 
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
-    are counted in `overflow`. `schemas` are the JSON schemas that the answer was asked to fill.
-    `told` is how often its start was told of: LangChain tells a handler that is listed twice
-    everything twice. `shares_usage`: the usage at its end is a whole batch's. `inside`: the open
-    call that it is made in, if there is one. `wanted`: whether it is to be reported, as nobody has
-    said otherwise yet. `lost`: why no logprobs reach us, by way of calling.
+    are counted in `overflow`. `ahead`: the tokens of the first of them, a stride each, as far as
+    they have been read; `is_read_ahead`, whether that may go on. `schemas` are the JSON schemas
+    that the answer was asked to fill. `told` is how often its start was told of: LangChain tells a
+    handler that is listed twice everything twice. `shares_usage`: the usage at its end is a whole
+    batch's. `inside`: the open call that it is made in, if there is one. `wanted`: whether it is to
+    be reported, as nobody has said otherwise yet. `lost`: why no logprobs reach us, by way of
+    calling.
     """
 
     run_id: UUID
@@ -48,6 +51,8 @@ class OpenCall:
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)
+    ahead: list[Sequence[TokenLogprob]] = field(default_factory=list)
+    is_read_ahead: bool = True
     overflow: int = 0
     told: int = 1
     shares_usage: bool = False

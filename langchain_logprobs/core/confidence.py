@@ -251,11 +251,12 @@ def confidence_by_column(
 ) -> Confidence:
     """What `confidence_of` gives for tokens with these logprobs, sound ones, and measures."""
     probabilities, _, _, margins, entropies, tails, log_odds = columns
-    bounds = _known(entropies)
+    bounds, sound = _known(entropies), _known(logprobs)
+    least = min(sound, default=0.0)
     known = Confidence(
         count=len(logprobs),
-        missing=logprobs.count(None),
-        censored=logprobs.count(CENSORED),
+        missing=len(logprobs) - len(sound),
+        censored=sound.count(CENSORED) if least <= CENSORED else 0,
         with_candidates=len(bounds),
         mean_entropy=_mean(bounds),
         max_entropy=max(bounds, default=None),
@@ -264,7 +265,6 @@ def confidence_by_column(
     )
     if known.missing == known.count:
         return known
-    sound = _known(logprobs) if known.missing else cast("Sequence[float]", logprobs)
     floored = sound
     if known.censored:
         floored = [
@@ -282,7 +282,7 @@ def confidence_by_column(
         perplexity=math.exp(min(-mean, MAX_EXPONENT)),
         mean_logprob=mean,
         sum_logprob=total,
-        min_logprob=min(sound),
+        min_logprob=least,
         surprisal_tail=surprisal_tail(floored),
         low=low.count(1),
         low_ratio=low.count(1) / len(floored),

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall
+from langchain_logprobs.core.columns import STRIDE
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import (
     Completion,
@@ -33,7 +34,12 @@ from langchain_logprobs.core.places import (
 )
 from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of
-from langchain_logprobs.core.tokens import TokenLogprob, channels_of, logprobs_of
+from langchain_logprobs.core.tokens import (
+    TokenLogprob,
+    channels_of,
+    joined,
+    logprobs_of,
+)
 
 _NESTED = ("model_kwargs", "extra_body")
 """Parameters in which others are handed through to the provider."""
@@ -70,10 +76,8 @@ def finish(
         max_tokens: Tokens beyond this number are counted, not kept.
     """
     generations = _generations(response)
-    events = call.events if call.told == 1 else call.events[:: call.told]
     overflow = call.overflow // call.told
-    together = read_together(events, generations[0], shapes) if len(generations) == 1 else ()
-    streamed = Read(together, unreadable=False) if together else read_events(events, shapes)
+    streamed = _streamed(call, generations, shapes)
     heard = len(streamed.tokens) + overflow
     has_more = not heard or sum(map(_entries, generations)) > heard
     ended = [read_payloads(payloads_of(of), shapes) for of in generations] if has_more else []
@@ -90,7 +94,7 @@ def finish(
         operation=call.operation,
         started_ns=call.started_ns,
         ended_ns=ended_ns,
-        completions=_completions(kept, generations, events, is_whole=outcome == "ok"),
+        completions=_completions(kept, generations, _heard(call), is_whole=outcome == "ok"),
         outcome=outcome,
         error=error,
         source=_source(kept, by_end=by_end),
@@ -101,6 +105,21 @@ def finish(
     )
     unreadable = streamed.unreadable or any(read.unreadable for read in ended)
     return Finished(finished, _why_unavailable(finished, call, generations, unreadable=unreadable))
+
+
+def _streamed(call: OpenCall, generations: Sequence[Any], shapes: Sequence[Shape]) -> Read:
+    """What was streamed: what was read of that ahead, and the rest."""
+    events = _heard(call)
+    if ahead := tuple(call.ahead) if call.told == 1 else ():
+        rest = read_events(events[len(ahead) * STRIDE :], shapes)
+        return Read(joined(filter(None, (*ahead, rest.tokens))), rest.unreadable)
+    together = read_together(events, generations[0], shapes) if len(generations) == 1 else ()
+    return Read(together, unreadable=False) if together else read_events(events, shapes)
+
+
+def _heard(call: OpenCall) -> Sequence[Event]:
+    """The events of a call, each once."""
+    return call.events if call.told == 1 else call.events[:: call.told]
 
 
 def finish_guarded(call: OpenCall, guard: Guard, *, response: Any = None, **how: Any) -> Finished:
@@ -115,7 +134,7 @@ def finish_guarded(call: OpenCall, guard: Guard, *, response: Any = None, **how:
     return (
         guard("handler", partial(finish, call, response=response, **how))
         or guard("handler", partial(finish, call, **how))
-        or Finished(finish(replace(call, events=[]), **how).call, "unreadable")
+        or Finished(finish(replace(call, events=[], ahead=[]), **how).call, "unreadable")
     )
 
 

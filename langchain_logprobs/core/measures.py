@@ -185,17 +185,15 @@ def _of_lone(logprobs: Sequence[float]) -> tuple[list[float | None], ...]:
 
 def _ranks(block: Block) -> _Ranks | None:
     """The candidates by rank; `None` where most tokens have none."""
-    bounds, logprobs = block.bounds, block.logprobs
-    width = bounds[1]
-    if width and bounds == [*range(0, len(logprobs) + 1, width)]:
-        return _Ranks([logprobs[at::width] for at in range(width)], [])
-    widths = list(map(sub, bounds[1:], bounds))
+    widths, logprobs = block.widths, block.logprobs
     width = max(set(widths), key=widths.count)
     if not width:
         return None
+    if widths.count(width) == len(widths):
+        return _Ranks([logprobs[at::width] for at in range(width)], [])
     regular = [of == width for of in widths]
-    example = bounds[regular.index(True)]
-    starts = [at if of else example for at, of in zip(bounds, regular, strict=False)]
+    example = block.bounds[regular.index(True)]
+    starts = [at if of else example for at, of in zip(block.bounds, regular, strict=False)]
     by_rank = [[logprobs[start + at] for start in starts] for at in range(width)]
     return _Ranks(by_rank, regular)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count, repeat
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from itertools import accumulate, chain, count, groupby, pairwise, repeat, starmap
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 Channel = Literal["content", "refusal", "reasoning"]
 """What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
@@ -42,6 +42,16 @@ CANDIDATE = partial(tuple.__new__, Candidate)
 """`Candidate._make`, in half the time."""
 
 
+_BLOCK_COLUMNS = tuple(map(attrgetter, ("logprobs", "widths", "places", "entries")))
+
+
+def _end_to_end(parts: Iterable[Any], get: Callable[[Any], Sequence[Any]]) -> list[Any]:
+    """A column of all of them."""
+    together: list[Any] = []
+    deque(map(together.extend, map(get, parts)), maxlen=0)
+    return together
+
+
 Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes | None, ...]]
 """The candidates at one position, their texts, logprobs and bytes side by side."""
 
@@ -54,35 +64,59 @@ class Block:
 
     Attributes:
         logprobs: Their logprobs.
-        bounds: Where the candidates of each token begin, and where those of the last end.
+        widths: How many each token has.
         places: Which of its candidates each token is; -1 for one that is none of them.
-        entries: The candidates as they were given, until it is settled.
+        entries: The candidates of each token as they were given, until it is settled.
     """
 
     logprobs: Sequence[float]
-    bounds: Sequence[int]
+    widths: Sequence[int]
     places: Sequence[int]
-    entries: Sequence[dict[str, Any]]
-    _told: tuple[Sequence[object], Sequence[bytes | None]] | None = None
+    entries: Sequence[Sequence[dict[str, Any]]]
+    _bounds: Sequence[int] = field(default=(), init=False)
+    _told: tuple[Sequence[object], Sequence[bytes | None]] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         """How many tokens they are the candidates of."""
-        return len(self.bounds) - 1
+        return len(self.widths)
+
+    @property
+    def bounds(self) -> Sequence[int]:
+        """Where the candidates of each token begin, and where those of the last end."""
+        if not self._bounds:
+            self._bounds = [*accumulate(self.widths, initial=0)]
+        return self._bounds
+
+    @classmethod
+    def joined(cls, blocks: Sequence[Block]) -> Block:
+        """Those of the first block, then those of the second, ...; settled, if one of them is."""
+        columns = (_end_to_end(blocks, get) for get in _BLOCK_COLUMNS)
+        together = cls(*columns)
+        if any(of.is_settled for of in blocks):
+            told = [of.texts_and_raws() for of in blocks]
+            together._told = _end_to_end(told, itemgetter(0)), _end_to_end(told, itemgetter(1))
+            together.entries = ()
+        return together
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has all it needs."""
+        return self._told is not None
 
     def settle(self) -> None:
         """Takes what it still needs out of the application's objects, which may change then."""
-        self._texts_and_raws()
+        self.texts_and_raws()
         self.entries = ()
 
     def forget(self) -> None:
         """Leaves its tokens without candidates."""
-        self.logprobs, self.entries, self._told = (), (), ((), ())
-        self.bounds, self.places = [0] * len(self.bounds), [-1] * len(self.places)
+        self.widths, self.places = [0] * len(self), [-1] * len(self)
+        self.logprobs, self.entries, self._bounds, self._told = (), (), (), ((), ())
 
     def row(self, at: int) -> Listed:
         """The candidates of the token at this place."""
         of = slice(self.bounds[at], self.bounds[at + 1])
-        texts, raws = self._texts_and_raws()
+        texts, raws = self.texts_and_raws()
         shown = tuple(map(readable, texts[of], raws[of]))
         return shown, tuple(self.logprobs[of]), tuple(raws[of])
 
@@ -90,11 +124,24 @@ class Block:
         """The logprobs of its candidates, and which of these the token is."""
         return self.logprobs[self.bounds[at] : self.bounds[at + 1]], self.places[at]
 
-    def _texts_and_raws(self) -> tuple[Sequence[object], Sequence[bytes | None]]:
+    def texts_and_raws(self) -> tuple[Sequence[object], Sequence[bytes | None]]:
+        """What the candidates' texts were given as, and their bytes."""
         if self._told is None:
-            texts, given = (list(map(dict.get, self.entries, repeat(key))) for key in _SAID)
+            every = self._every_entry()
+            texts, given = (list(map(dict.get, every, repeat(key))) for key in _SAID)
             self._told = texts, raws_from(given)
         return self._told
+
+    def _every_entry(self) -> list[dict[str, Any]]:
+        """The candidates, one after another; empty ones for what the application has taken out."""
+        every = list(chain.from_iterable(self.entries))
+        if list(map(len, self.entries)) == self.widths and {*map(type, every)} <= {dict}:
+            return every
+        rows = (
+            row if len(row) == width else [{}] * width
+            for row, width in zip(self.entries, self.widths, strict=True)
+        )
+        return [of if type(of) is dict else {} for of in chain.from_iterable(rows)]
 
 
 _SAID = ("token", "bytes")
@@ -198,7 +245,8 @@ class Tokens(Sequence[TokenLogprob]):
     Attributes:
         texts: Their texts.
         logprobs: Their logprobs, sound ones; `None` where one is missing.
-        raws: Their bytes.
+        said: Their bytes, one after another.
+        sizes: How many of these are each one's.
         times: When each arrived, in nanoseconds since the epoch; `None` if it was not streamed.
         block: Their candidates.
         channel: What they are part of.
@@ -206,11 +254,18 @@ class Tokens(Sequence[TokenLogprob]):
 
     texts: Sequence[str]
     logprobs: Sequence[float | None]
-    raws: Sequence[bytes]
+    said: bytes
+    sizes: Sequence[int]
     times: Sequence[int | None]
     block: Block
     channel: Channel = "content"
     _made: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
+
+    @property
+    def raws(self) -> list[bytes]:
+        """The bytes of each."""
+        bounds = accumulate(self.sizes, initial=0)
+        return list(map(self.said.__getitem__, starmap(slice, pairwise(bounds))))
 
     @property
     def made(self) -> tuple[TokenLogprob, ...]:
@@ -260,6 +315,31 @@ class Tokens(Sequence[TokenLogprob]):
     def __getitem__(self, at: int | slice) -> TokenLogprob | tuple[TokenLogprob, ...]:
         """One, or some."""
         return self.made[at]
+
+
+def joined(parts: Iterable[Sequence[TokenLogprob]]) -> Sequence[TokenLogprob]:
+    """The tokens of sequences that follow each other: column by column, if all of these are."""
+    runs = [
+        _side_by_side(list(run), channel) if channel else tuple(chain.from_iterable(run))
+        for channel, run in groupby(parts, key=_kept_as)
+    ]
+    return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
+
+
+def _kept_as(tokens: Sequence[TokenLogprob]) -> Channel | None:
+    return tokens.channel if isinstance(tokens, Tokens) else None
+
+
+def _side_by_side(parts: Sequence[Any], channel: Channel) -> Tokens:
+    if len(parts) == 1:
+        return cast("Tokens", parts[0])
+    texts, logprobs, sizes, times = (_end_to_end(parts, get) for get in _COLUMNS)
+    said = b"".join(of.said for of in parts)
+    block = Block.joined([of.block for of in parts])
+    return Tokens(texts, logprobs, said, sizes, times, block, channel)
+
+
+_COLUMNS = tuple(map(attrgetter, ("texts", "logprobs", "sizes", "times")))
 
 
 def as_tuple(tokens: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:

@@ -50,7 +50,7 @@ class Ticker(Protocol):
 
     @property
     def tick_seconds(self) -> float:
-        """How often."""
+        """How long after a tick the next is due."""
 
     def tick(self) -> None:
         """Does it; raises nothing."""
@@ -148,12 +148,19 @@ class Worker:
         with self._changed:  # handlers come and go in any thread
             return tuple(self._tickers)
 
-    def look_after(self, ticker: Ticker) -> None:
-        """Lets it tick for as long as it exists."""
+    def look_after(self, ticker: Ticker, *, within: float | None = None) -> None:
+        """Lets it tick for as long as it exists.
+
+        Args:
+            ticker: May be looked after already.
+            within: Seconds until its next tick, at the most; what it says itself, if not given.
+        """
+        due = time.monotonic() + (ticker.tick_seconds if within is None else within)
         with self._changed:
-            self._tickers.setdefault(ticker, time.monotonic() + ticker.tick_seconds)
             self._start()
-            self._changed.notify_all()
+            if due < self._tickers.setdefault(ticker, math.inf):
+                self._tickers[ticker] = due
+                self._changed.notify_all()
 
     def submit(self, job: Job, *, limit: int) -> bool:
         """Takes a job, unless more than `limit` things would then be waiting in its lane.
@@ -253,14 +260,18 @@ class Worker:
 
     def _tick(self) -> None:
         for ticker in self._due():
+            begun = time.thread_time()
             _guarded(_say, ticker.tick)
+            # Meanwhile somebody may have asked for it to be looked after sooner.
+            self.look_after(ticker, within=ticker.tick_seconds)
+            self._rest(time.thread_time() - begun)
 
     def _due(self) -> list[Ticker]:
-        """The tickers whose time has come; each is due again when its own interval has passed."""
+        """The tickers whose time has come."""
         with self._changed:
             now = time.monotonic()
             due = [ticker for ticker, at in self._tickers.items() if at <= now]
-            self._tickers.update({ticker: now + ticker.tick_seconds for ticker in due})
+            self._tickers.update(dict.fromkeys(due, math.inf))
             return due
 
     def _next(self) -> Job | None:
