@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import delivery, dispatch, lateness, sent, soak, startup, whole
-from benchmarks.contestants import BASELINES, EVERYBODY, OTHERS, OURS, QUICK
+from benchmarks.contestants import BASELINES, EVERYBODY, NOTHING, OTHERS, OURS, QUICK
 from benchmarks.goals import Part, goals
 from benchmarks.processes import running
 from benchmarks.rounds import RESULTS, Table, interleaved, write
@@ -84,6 +84,24 @@ def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
     name = f"dispatch, async, 1000 tokens, 5 candidates, {PATCHED}"
     stage, rounds = bench.stages[PATCHED], bench.rounds(9)
     yield name, dispatch.table(stage, "async", 1000, 5, rounds=rounds, names=FEW).rows
+
+
+def ended(bench: Bench) -> Iterator[tuple[str, Part]]:
+    """The end of a call of which a token comes every millisecond, or twice as often."""
+    shapes = [(1000, 5, 0.001, (*FEW, "ours, content"), 7), (1000, 20, 0.001, FEW, 3)]
+    shapes += [(16000, 5, 0.0005, (NOTHING, OURS), 2)]
+    for tokens, candidates, pause, names, rounds in shapes[:1] if bench.quick else shapes:
+        for mode in ("sync", "async"):
+            table = dispatch.ends(
+                bench.stages[""],
+                mode,
+                tokens,
+                candidates,
+                pause=pause,
+                rounds=bench.rounds(rounds),
+                names=names,
+            )
+            yield f"paced, {mode}, {tokens} tokens, {candidates} candidates", table.rows
 
 
 def kept(bench: Bench) -> Iterator[tuple[str, Part]]:
@@ -153,6 +171,7 @@ def imported(bench: Bench) -> Iterator[tuple[str, Part]]:
 PARTS: Mapping[str, Callable[[Bench], Iterator[tuple[str, Part]]]] = {
     "import": imported,
     "dispatch": dispatched,
+    "ends": ended,
     "memory": kept,
     "whole": called,
     "lateness": paced,
@@ -204,7 +223,7 @@ def _print(parts: Mapping[str, Part], failed: Mapping[str, str]) -> None:
 
 def _stages(servers: ExitStack, only: Sequence[str], receiver: str) -> dict[str, Stage]:
     """Those that the parts need."""
-    wide = {"dispatch", "memory", "whole"} & set(only)
+    wide = {"dispatch", "ends", "memory", "whole"} & set(only)
     if not wide and "lateness" not in only:
         return {}
     names = EVERYBODY if wide else (*FEW, QUICK)  # for which nobody else has to be installed

@@ -5,6 +5,10 @@
 `stream` is CPU time of the stream's own thread, a token, and `wall` the time that goes by on it;
 `end` CPU time of the end of the call; `process` CPU time of the whole process, a token, until
 everything is handed to the exporter.
+
+At full speed 1,000 tokens take a few milliseconds, in which nothing else is done. No model is that
+fast, so the end of a call is measured with a token every millisecond, too: what comes is then read
+in between. Memory is looked at when that has been read.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ import asyncio
 import gc
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
+from langchain_core.callbacks.manager import AsyncCallbackManagerForLLMRun
 from langchain_core.outputs import ChatGenerationChunk
 
 from benchmarks.contestants import EMPTY, NAIVE, NOTHING, OURSELVES, Contestant
@@ -34,6 +39,8 @@ from benchmarks.rounds import (
 )
 from benchmarks.stage import Stage, staged
 
+_UNTIL_READ = 1.0
+"""Seconds in which all has been read that can be, while it is not yet the end of the call."""
 _ASKED = {"logprobs": True, "top_logprobs": 5, "model_name": "benchmark"}
 
 
@@ -83,6 +90,28 @@ def compared(name: str, found: dict[str, dict[str, Median]]) -> dict[str, object
     }
 
 
+def ends(
+    stage: Stage,
+    mode: str,
+    tokens: int,
+    candidates: int,
+    *,
+    pause: float,
+    rounds: int,
+    names: Sequence[str],
+) -> Table:
+    """The end of an answer of which a token comes every `pause` seconds."""
+    label = f"end of a paced call, {mode}, {tokens} tokens of {candidates} candidates"
+    asking = stage.asking(dispatched, mode, tokens, candidates, pause, names=names)
+    found = interleaved(asking, rounds=rounds, label=label)
+    figures = {"end": "end ms", "process": "process us"}
+    rows = [
+        {"who": name, **{as_: of[key] for key, as_ in figures.items()}}
+        for name, of in found.items()
+    ]
+    return Table(label, rows)
+
+
 def memory(stage: Stage, tokens: int, candidates: int, names: Sequence[str] = OURSELVES) -> Table:
     """What a handler keeps while an answer streams, beside the chunks, which are LangChain's."""
     label = f"memory, {tokens} tokens of {candidates} candidates"
@@ -90,20 +119,22 @@ def memory(stage: Stage, tokens: int, candidates: int, names: Sequence[str] = OU
     return Table(label, [{"who": name, **found[name]} for name in found])
 
 
-def dispatched(of: Contestant, mode: str, tokens: int, candidates: int) -> Figures:
-    """What one answer costs."""
+def dispatched(
+    of: Contestant, mode: str, tokens: int, candidates: int, pause: float = 0.0
+) -> Figures:
+    """What one answer costs, of which a token comes every `pause` seconds, or all at full speed."""
     stream = chunks(tokens, candidates)
-    return _sync(of, stream) if mode == "sync" else asyncio.run(_streamed(of, stream))
+    return _sync(of, stream, pause) if mode == "sync" else asyncio.run(_async(of, stream, pause))
 
 
-def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
+def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk], pause: float) -> Figures:
     manager = CallbackManager.configure(of.handlers)
     whole = ended(stream)
     gc.collect()
     process = time.process_time()
     (run,) = manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
     begun, start = time.perf_counter(), time.thread_time()
-    for chunk in stream:
+    for chunk in _paced(stream, pause) if pause else stream:
         run.on_llm_new_token(chunk.text, chunk=chunk)
     end, over = time.thread_time(), time.perf_counter()
     run.on_llm_end(whole)
@@ -113,21 +144,42 @@ def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
     return _figures(end - start, done - end, over - begun, process, len(stream))
 
 
-async def _streamed(of: Contestant, stream: Sequence[ChatGenerationChunk]) -> Figures:
+def _paced(stream: Sequence[ChatGenerationChunk], pause: float) -> Iterator[ChatGenerationChunk]:
+    due = time.perf_counter()
+    for chunk in stream:
+        due += pause
+        time.sleep(max(0.0, due - time.perf_counter()))
+        yield chunk
+
+
+async def _async(of: Contestant, stream: Sequence[ChatGenerationChunk], pause: float) -> Figures:
     manager = AsyncCallbackManager.configure(of.handlers)
     whole = ended(stream)
     gc.collect()
     process = time.process_time()
     (run,) = await manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
     begun, start = time.perf_counter(), time.thread_time()
-    for chunk in stream:
-        await run.on_llm_new_token(chunk.text, chunk=chunk)
+    if pause:
+        await _tell_paced(run, stream, pause)
+    else:
+        for chunk in stream:
+            await run.on_llm_new_token(chunk.text, chunk=chunk)
     end, over = time.thread_time(), time.perf_counter()
     await run.on_llm_end(whole)
     done = time.thread_time()
     await asyncio.to_thread(of.finish)
     process = time.process_time() - process
     return _figures(end - start, done - end, over - begun, process, len(stream))
+
+
+async def _tell_paced(
+    run: AsyncCallbackManagerForLLMRun, stream: Sequence[ChatGenerationChunk], pause: float
+) -> None:
+    due = time.perf_counter()
+    for chunk in stream:
+        due += pause
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await run.on_llm_new_token(chunk.text, chunk=chunk)
 
 
 def _figures(stream: float, end: float, wall: float, process: float, tokens: int) -> Figures:
@@ -151,6 +203,7 @@ def kept(of: Contestant, tokens: int, candidates: int) -> Figures:
     tracemalloc.start()
     for text, chunk in zip(texts, stream, strict=True):
         run.on_llm_new_token(text, chunk=chunk)
+    time.sleep(_UNTIL_READ)
     gc.collect()
     streaming, _ = tracemalloc.get_traced_memory()
     run.on_llm_end(whole)
