@@ -141,7 +141,9 @@ def _stream(told: Mapping[str, Any]) -> str:
 def _end(told: Mapping[str, Any]) -> str:
     parts = _parts(told)
     columns = {
-        "at the end of the call, ms": (f"dispatch, sync, {_BASE}", "end ms"),
+        "end of the call, one a ms: ms": (f"paced, sync, {_BASE}", "end ms"),
+        "the same in async code": (f"paced, async, {_BASE}", "end ms"),
+        "at full speed": (f"dispatch, sync, {_BASE}", "end ms"),
         "whole process, us a token": (f"dispatch, sync, {_BASE}", "process us"),
         "the same with OTLP export": (f"dispatch, sync, {_BASE}, OTLP", "process us"),
         "that in async code": (f"dispatch, async, {_BASE}, OTLP", "process us"),
@@ -159,18 +161,21 @@ def _sizes(told: Mapping[str, Any]) -> str:
             for mode in ("sync", "async")
         )
         end = number(sync, OURS, "end ms")
+        paced = parts.get(f"paced, sync, {tokens} tokens, {candidates} candidates", ())
         rows.append(
             [
                 f"{tokens:,} tokens of {candidates} candidates",
                 number(sync, OURS, "stream us"),
                 number(asynchronous, OURS, "stream us"),
+                number(paced, OURS, "end ms"),
                 end,
                 None if end is None else end * 1e3 / tokens,
                 number(sync, OURS, "process us"),
             ]
         )
     head = ["ours, by size", "stream, sync, us a token", "stream, async, us a token"]
-    head += ["end of the call, ms", "of that, us a token", "whole process, us a token"]
+    head += ["end of the call, paced, ms", "at full speed, ms", "of that, us a token"]
+    head += ["whole process, us a token"]
     return _markdown(head, [row for row in rows if any(of is not None for of in row[1:])])
 
 

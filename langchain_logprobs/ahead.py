@@ -2,100 +2,138 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from weakref import ReferenceType, ref
 
-from langchain_logprobs.core.capture import Capture, OpenCall
-from langchain_logprobs.core.columns import STRIDE
-from langchain_logprobs.core.places import read_events
-from langchain_logprobs.core.shapes import SHAPES, Shape
-from langchain_logprobs.core.tokens import Tokens, settle
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
+
+from langchain_logprobs.core.capture import OpenCall, ReadAhead
+from langchain_logprobs.core.places import read_at_once
+from langchain_logprobs.telemetry.rests import SLICE
 from langchain_logprobs.telemetry.worker import SHARED, Worker
 
-LOOK = 0.05
+LOOK = 0.1
 """Seconds between two looks at what has come of the calls in flight."""
 MANY = 100
 """Of more calls than this, it is looked less often."""
+FIRST, LEAST, MOST = 32, 8, 96
+"""Token callbacks read at once: of a call that has not been read yet, and what they may become."""
+ENOUGH = 3
+"""Times in a row that what is tried cannot be read at once, after which no more is tried."""
+_CHUNKS = {ChatGenerationChunk, GenerationChunk}
+"""What may be looked at in a thread of ours: of a chunk of another kind nobody knows what it does
+there, such as wait for a lock."""
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A call in flight, for as long as somebody else holds it.
+
+    Attributes:
+        held: The call.
+        size: How many of its events to read at once.
+        left: How many times in a row these had to be left for the end of the call.
+    """
+
+    held: ReferenceType[OpenCall]
+    size: int = FIRST
+    left: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may be read ahead."""
+        call = self.held()
+        return call is not None and call.may_read_ahead and call.told == 1 and self.left < ENOUGH
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether there is as much to read of it as is read at once."""
+        call = self.held()
+        return (
+            call is not None and self.is_open and len(call.events) - call.ahead_events >= self.size
+        )
+
+    def read(self) -> None:
+        """Reads some of its events."""
+        call = self.held()
+        if call is None:
+            return
+        begun = time.thread_time()
+        start = call.ahead_events
+        events = call.events[start : start + self.size]
+        call.ahead.append(ReadAhead(len(events), None))
+        self.left += 1
+        chunks = {type(chunk) for _, _, chunk, _ in events}
+        tokens = read_at_once(events) if chunks <= _CHUNKS else None
+        if tokens is not None:
+            call.ahead[-1] = ReadAhead(len(events), tokens)
+            self.left = 0
+        share = SLICE / max(time.thread_time() - begun, SLICE / 2)
+        self.size = max(LEAST, min(MOST, int(self.size * share)))
 
 
 class ReadingAhead:
-    """A ticker that reads a stride of one call at each tick, while the call waits for its model.
+    """A ticker that reads, at each tick, a few of the tokens of a call that waits for its model.
 
-    Only what is read column by column, as most is: the rest would take more room than the payloads
-    do, and is left for the end of the call; so is everything where readers of the application's own
-    come first, whose code is run on the call's own thread.
+    Only what can be read column by column, as most can: the rest would take more time at once than
+    nobody notices, and more room than the payloads do. It is left for the end of the call.
+
+    One is enough for all handlers, of which there may be thousands.
 
     Args:
-        capture: Where the calls are.
-        shapes: Payload readers, tried in order.
-        with_candidates: Whether the texts of candidates will be asked for.
-        guard: Calls a function in the name of some part, and gives `None` where it raises.
         worker: Lets it tick.
     """
 
-    def __init__(
-        self,
-        capture: Capture,
-        shapes: Sequence[Shape],
-        *,
-        with_candidates: bool,
-        guard: Callable[[str, Callable[[OpenCall], None], OpenCall], None],
-        worker: Worker = SHARED,
-    ) -> None:
-        self._capture = capture
-        self._shapes = shapes
-        self._with_candidates = with_candidates
-        self._guard = guard
+    def __init__(self, worker: Worker = SHARED) -> None:
         self._worker = worker
-        self._waiting: deque[OpenCall] = deque()
+        self._started: deque[_Call] = deque()  # in any thread
+        self._calls: list[_Call] = []
+        self._waiting: deque[_Call] = deque()
         self.tick_seconds = math.inf
         """How long until the next tick; for ever, if no call is in flight."""
 
-    def call_started(self) -> None:
-        """Looks at the calls in flight from now on."""
-        if self._shapes[0] is SHAPES[0]:
-            self._worker.look_after(self, within=LOOK)
+    def call_started(self, call: OpenCall) -> None:
+        """Reads a call's tokens from now on, as they come. The call is not kept alive by that."""
+        self._started.append(_Call(ref(call)))
+        self._worker.look_after(self, within=LOOK)
 
     def tick(self) -> None:
-        """Reads a stride, if any call has one that is unread."""
-        if self._waiting:
-            call = self._waiting.popleft()
-            if self._capture.call(call.run_id) is call:  # it may have ended meanwhile
-                self._guard("handler", self._read, call)
-        else:
+        """Reads what the call whose turn it is has, if any has some; or else looks for some."""
+        if not self._waiting:
             self._look()
-        if self._waiting:
-            self.tick_seconds = 0.0
-
-    def _look(self) -> None:
-        calls = [call for call in self._capture.open_calls() if _may_be_read(call)]
-        self._waiting.extend(filter(_has_stride, calls))
-        # The more there are, the slower each gets on, and the longer it takes to look at them.
-        self.tick_seconds = LOOK * max(1.0, len(calls) / MANY) if calls else math.inf
+        while self._waiting:
+            call = self._waiting.popleft()
+            if call.has_enough:
+                # What is wrong is met again at the end of the call, which tells.
+                with contextlib.suppress(Exception):
+                    call.read()
+                if call.has_enough:
+                    self._waiting.append(call)
+                break
+        self.tick_seconds = 0.0 if self._waiting else self._until_next_look()
 
     def at_exit(self) -> None:
         """Has nothing to hand over."""
 
     def after_fork(self) -> None:
         """Forgets the calls: in a child process, they are the parent's."""
-        self._waiting.clear()
+        for calls in (self._started, self._calls, self._waiting):
+            calls.clear()
 
-    def _read(self, call: OpenCall) -> None:
-        call.is_read_ahead = False  # and stays so, if reading raises
-        start = len(call.ahead) * STRIDE
-        tokens, unreadable = read_events(call.events[start : start + STRIDE], self._shapes)
-        if unreadable or (tokens and not isinstance(tokens, Tokens)):
-            return
-        if self._with_candidates:
-            settle(tokens, with_candidates=True)
-        call.ahead.append(tokens)
-        call.is_read_ahead = True
+    def _look(self) -> None:
+        while self._started:
+            self._calls.append(self._started.popleft())
+        self._calls = [call for call in self._calls if call.is_open]
+        self._waiting.extend(call for call in self._calls if call.has_enough)
 
-
-def _may_be_read(call: OpenCall) -> bool:
-    return call.is_read_ahead and call.wanted and call.told == 1
+    def _until_next_look(self) -> float:
+        """The more calls there are, the slower each gets on, and the longer a look takes."""
+        return LOOK * max(1.0, len(self._calls) / MANY) if self._calls else math.inf
 
 
-def _has_stride(call: OpenCall) -> bool:
-    return len(call.events) >= (len(call.ahead) + 1) * STRIDE
+AHEAD = ReadingAhead()
+"""The process's own."""

@@ -11,7 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from langchain_logprobs.ahead import ReadingAhead
+from langchain_logprobs.ahead import AHEAD
 from langchain_logprobs.core.capture import Capture, Ended, Event, OpenCall
 from langchain_logprobs.core.model import Outcome, RunKind
 from langchain_logprobs.core.places import event_tokens
@@ -129,12 +129,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
             clock=clock,
         )
         self._is_looked_after = False
-        self._ahead = ReadingAhead(
-            self._capture,
-            self._shapes,
-            with_candidates=self._delivery.needs_candidates,
-            guard=self._delivery.guard,
-        )
+        self._reads_ahead = self._shapes[0] is SHAPES[0]  # others are run where the call is made
 
     # What it gathered
 
@@ -335,7 +330,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         self._delivery.call_started(run_id, call.inside)
         if self._on_token is not None or self._delivery.wants(run_id):
             self._capture.listen(run_id)
-            self._ahead.call_started()
+            if self._reads_ahead:
+                AHEAD.call_started(call)
         else:
             call.wanted = False
         if self._capture.call(run_id) is None:  # another thread has just ended the run around it

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from langchain_logprobs.core.model import Outcome, Run, RunKind, RunTree, tokens_of
@@ -21,13 +21,23 @@ Event = tuple[int, object, Any, object]
 """What one token callback was handed: (nanoseconds since the epoch, token, chunk, logprobs)."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+class ReadAhead(NamedTuple):
+    """What so many token callbacks in a row brought, read before the end of the call.
+
+    `tokens` is `None` for what is left to be read at the end.
+    """
+
+    events: int
+    tokens: Sequence[TokenLogprob] | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
 class OpenCall:
     """A call in flight.
 
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
-    are counted in `overflow`. `ahead`: the tokens of the first of them, a stride each, as far as
-    they have been read; `is_read_ahead`, whether that may go on. `schemas` are the JSON schemas
+    are counted in `overflow`. `ahead`: what the first of them brought, as far as it has been read;
+    `may_read_ahead`: whether that is to go on. `schemas` are the JSON schemas
     that the answer was asked to fill. `told` is how often its start was told of: LangChain tells a
     handler that is listed twice everything twice. `shares_usage`: the usage at its end is a whole
     batch's. `inside`: the open call that it is made in, if there is one. `wanted`: whether it is to
@@ -51,12 +61,17 @@ class OpenCall:
     root_name: str | None = None
     root_started_ns: int | None = None
     events: list[Event] = field(default_factory=list)
-    ahead: list[Sequence[TokenLogprob]] = field(default_factory=list)
-    is_read_ahead: bool = True
+    ahead: list[ReadAhead] = field(default_factory=list)
+    may_read_ahead: bool = True
     overflow: int = 0
     told: int = 1
     shares_usage: bool = False
     wanted: bool = True
+
+    @property
+    def ahead_events(self) -> int:
+        """How many of its events have been read ahead."""
+        return sum(of.events for of in self.ahead)
 
     @property
     def heard_ns(self) -> int:
@@ -343,6 +358,7 @@ class Capture:
         return tree is not None and call.run_id in tree.calls
 
     def _forget(self, call: OpenCall) -> OpenCall:
+        call.may_read_ahead = False
         del self._calls[call.run_id]
         self._events.pop(call.run_id.int, None)
         if self._is_in_tree(call):

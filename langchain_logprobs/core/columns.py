@@ -16,6 +16,7 @@ from operator import eq, ge, lt, ne
 from typing import Any, NamedTuple, cast
 
 from langchain_logprobs.core.confidence import distinct, sound_logprob
+from langchain_logprobs.core.packed import Packed, end_to_end, small
 from langchain_logprobs.core.tokens import (
     CANDIDATE,
     CENSORED,
@@ -25,13 +26,17 @@ from langchain_logprobs.core.tokens import (
     TokenLogprob,
     Tokens,
     joined,
+    readable,
 )
 
 STRIDE = 192
 """Entries read at once: so few that the processor still has at hand what it has just looked at, for
-the next column; and one that is unusual leaves no more than these to be read one by one."""
+the next column."""
+FEW = 16
+"""Where that cannot be done, so many are tried at once: one that is unusual leaves no more than
+these to be read one by one, which takes ten times as long."""
 
-_FEW = 6
+_FEW_CANDIDATES = 6
 """So many candidates are compared with each other in less time than sets of them are made."""
 
 
@@ -93,46 +98,34 @@ def _entries(entries: list[Any], times: list[int | None], channel: Channel) -> T
     if not are(entries, dict):
         return None
     texts, tops = _each(entries, "token"), _each(entries, "top_logprobs")
-    if not are(tops, list) or not are(texts, str) or ESCAPE in "".join(texts):
+    if not are(tops, list) or not are(texts, str):
         return None
     listed: list[Any] = []
     deque(map(listed.extend, tops), maxlen=0)
     own, candidates = _numbers(entries), _numbers(listed)
     if own is None or candidates is None or not are(own.bytes_given, list):
         return None
-    _together(candidates.bytes_given)  # raises where they are no bytes
-    said, widths = bytes(_together(own.bytes_given)), list(map(len, tops))
+    raws, widths = Packed.of(own.bytes_given), small(map(len, tops))
+    end_to_end(candidates.bytes_given)  # raises where they are no bytes
+    if len(listed) != sum(widths):
+        return None  # the application, on a thread of its own, is just changing them
+    if ESCAPE in "".join(texts):
+        texts = list(map(readable, texts, raws))
     sound, given = _sound_in_order(candidates, widths), own.bytes_given
     if sound is None:
         candidates, widths = _put_right(candidates, widths)
         sound, given = candidates.logprobs, list(map(bytes, given))
-        rest = iter(candidates.entries)
-        tops = [list(islice(rest, width)) for width in widths]
     places = _places(given, candidates.bytes_given, widths)
-    block = Block(sound, widths, places, tops)
-    sizes = list(map(len, own.bytes_given))
-    return Tokens(texts, _sound(own.logprobs), said, sizes, times, block, channel)
+    block = Block(sound, widths, places, candidates.entries)
+    return Tokens(texts, _sound(own.logprobs), raws, times, block, channel)
 
 
 def _numbers(entries: list[Any]) -> _Numbers | None:
     """What they hold beside a text; `None` if one has no logprob, or no bytes."""
     logprobs, given = _each(entries, "logprob"), _each(entries, "bytes")
-    # An empty list is how some servers say "not known".
-    is_known = are(logprobs, float) and all(given)
+    # An empty list is how some servers say "not known". Where one is no list, none of them is.
+    is_known = are(logprobs, float) and all(given) and are(given[:: max(1, len(given) - 1)], list)
     return _Numbers(entries, logprobs, given) if is_known else None
-
-
-def _together(given: list[list[int]]) -> bytearray:
-    """All bytes, one after another: made in a third of the time that it takes to make each.
-
-    Raises:
-        Exception: Some are none: a `TypeError`, a `ValueError`, or what their own code raises.
-    """
-    if not are(given[:: max(1, len(given) - 1)], list):  # where one is no list, none of them is
-        raise TypeError("Bytes that are no list of numbers")
-    together: list[int] = []
-    deque(map(together.extend, given), maxlen=0)
-    return bytearray(together)
 
 
 def _each(entries: Iterable[Any], key: str) -> list[Any]:
@@ -144,7 +137,7 @@ def _each(entries: Iterable[Any], key: str) -> list[Any]:
     return list(map(dict.get, entries, repeat(key)))
 
 
-def _sound_in_order(of: _Numbers, widths: list[int]) -> list[float] | None:
+def _sound_in_order(of: _Numbers, widths: Sequence[int]) -> list[float] | None:
     """The sound logprobs of candidates, of which each token has so many.
 
     Returns:
@@ -167,7 +160,7 @@ def _are_right_by_rank(of: _Numbers, width: int) -> bool:
     return is_sorted and _differ([of.bytes_given[at::width] for at in range(width)])
 
 
-def _are_right_row_by_row(of: _Numbers, widths: list[int]) -> bool:
+def _are_right_row_by_row(of: _Numbers, widths: Sequence[int]) -> bool:
     """The same, where some have more than others."""
     starts = [*accumulate(widths, initial=0)]
     rising = compress(count(1), map(lt, of.logprobs, of.logprobs[1:]))
@@ -177,7 +170,7 @@ def _are_right_row_by_row(of: _Numbers, widths: list[int]) -> bool:
 
 def _differ(ranks: Sequence[Sequence[list[int]]]) -> bool:
     """Whether all candidates of a token, by rank, are different from each other."""
-    if len(ranks) <= _FEW:
+    if len(ranks) <= _FEW_CANDIDATES:
         return not any(any(map(eq, one, other)) for one, other in combinations(ranks, 2))
     return _differ_in(zip(*ranks, strict=True), sum(map(len, ranks)))
 
@@ -187,7 +180,7 @@ def _differ_in(rows: Iterable[Iterable[list[int]]], count: int) -> bool:
     return sum(len(set(map(tuple, row))) for row in rows) == count
 
 
-def _put_right(of: _Numbers, widths: list[int]) -> tuple[_Numbers, list[int]]:
+def _put_right(of: _Numbers, widths: Sequence[int]) -> tuple[_Numbers, list[int]]:
     """The sound candidates, each token's sorted and each once; and how many of them it has left."""
     raws = map(bytes, of.bytes_given)
     every = zip(of.entries, _sound(of.logprobs), raws, strict=True)
@@ -200,7 +193,7 @@ def _put_right(of: _Numbers, widths: list[int]) -> tuple[_Numbers, list[int]]:
     return _Numbers(*columns), list(map(len, rows))
 
 
-def _places(own: Sequence[object], listed: Sequence[object], widths: list[int]) -> list[int]:
+def _places(own: Sequence[object], listed: Sequence[object], widths: Sequence[int]) -> list[int]:
     """Which of its candidates each token is, by its bytes; -1 if it is none of them."""
     if not listed:
         return [-1] * len(own)

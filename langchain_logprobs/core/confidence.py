@@ -171,12 +171,13 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     if listed is not None:
         return listed
     logprob = sound_logprob(token.logprob)
-    own, others = _alternatives(token)
+    own, others = _alternatives(token) if numbers is None else _apart(*numbers)
+    candidates = token.candidates if numbers is None else numbers[0]
     # Its mass counts even where only the list has it.
     chosen = own if logprob is None else logprob
     weighed = sorted(others if chosen is None else [*others, chosen], reverse=True)
     against, entropy, tail = sum(map(math.exp, others)), None, None
-    if token.candidates and weighed and weighed[0] > CENSORED:
+    if candidates and weighed and weighed[0] > CENSORED:
         masses = list(map(math.exp, weighed))
         entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, weighed)), weighed[0])
     if logprob is None:
@@ -353,6 +354,13 @@ def _alternatives(token: TokenLogprob) -> tuple[float | None, list[float]]:
                 best[key] = logprob
     own = best.pop(identity(token), None)
     return own, sorted(best.values(), reverse=True)
+
+
+def _apart(row: Sequence[float], place: int) -> tuple[float | None, list[float]]:
+    """The same, of logprobs that were read with the place at which the token's own stands."""
+    if place < 0:
+        return None, list(row)
+    return row[place], [*row[:place], *row[place + 1 :]]
 
 
 def _descending(candidate: Candidate) -> float:

@@ -11,8 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from langchain_logprobs.core.capture import Event, OpenCall
-from langchain_logprobs.core.columns import STRIDE
+from langchain_logprobs.core.capture import Event, OpenCall, ReadAhead
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import (
     Completion,
@@ -108,13 +107,27 @@ def finish(
 
 
 def _streamed(call: OpenCall, generations: Sequence[Any], shapes: Sequence[Shape]) -> Read:
-    """What was streamed: what was read of that ahead, and the rest."""
+    """What was streamed."""
     events = _heard(call)
-    if ahead := tuple(call.ahead) if call.told == 1 else ():
-        rest = read_events(events[len(ahead) * STRIDE :], shapes)
-        return Read(joined(filter(None, (*ahead, rest.tokens))), rest.unreadable)
+    if call.told == 1 and call.ahead:
+        return _with_ahead(tuple(call.ahead), events, shapes)  # what follows comes too late
     together = read_together(events, generations[0], shapes) if len(generations) == 1 else ()
     return Read(together, unreadable=False) if together else read_events(events, shapes)
+
+
+def _with_ahead(
+    ahead: Sequence[ReadAhead], events: Sequence[Event], shapes: Sequence[Shape]
+) -> Read:
+    """What was read ahead, and the rest."""
+    parts, unreadable, end = [], False, 0
+    for count, known in (*ahead, ReadAhead(len(events), None)):
+        start, end = end, end + count
+        tokens = known
+        if tokens is None:
+            tokens, is_unread = read_events(events[start:end], shapes)
+            unreadable = unreadable or is_unread
+        parts.append(tokens)
+    return Read(joined(filter(None, parts)), unreadable)
 
 
 def _heard(call: OpenCall) -> Sequence[Event]:

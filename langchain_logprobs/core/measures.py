@@ -186,10 +186,11 @@ def _of_lone(logprobs: Sequence[float]) -> tuple[list[float | None], ...]:
 def _ranks(block: Block) -> _Ranks | None:
     """The candidates by rank; `None` where most tokens have none."""
     widths, logprobs = block.widths, block.logprobs
-    width = max(set(widths), key=widths.count)
+    different = set(widths)
+    width = max(different, key=widths.count)
     if not width:
         return None
-    if widths.count(width) == len(widths):
+    if len(different) == 1:
         return _Ranks([logprobs[at::width] for at in range(width)], [])
     regular = [of == width for of in widths]
     example = block.bounds[regular.index(True)]

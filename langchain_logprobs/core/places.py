@@ -11,7 +11,7 @@ from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
-from langchain_logprobs.core.columns import STRIDE, Reading, are
+from langchain_logprobs.core.columns import FEW, STRIDE, Reading, are
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_unsettled, tokens_at
 from langchain_logprobs.core.tokens import TokenLogprob, Tokens, as_tuple, settle
 
@@ -45,13 +45,41 @@ def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
     for at in range(0, len(events), STRIDE):
         stride = events[at : at + STRIDE]
         for run, entries in _runs(stride) if own_first else [(stride, None)]:
-            if entries is not None and _add_at_once(reading, run, entries):
-                continue
-            for event in run:
-                read = _event_tokens(event, shapes)
-                unreadable = unreadable or read is None
-                reading.add_tokens(read or ())
+            for few in _not_at_once(reading, run, entries):
+                for event in few:
+                    read = _event_tokens(event, shapes)
+                    unreadable = unreadable or read is None
+                    reading.add_tokens(read or ())
     return Read(reading.tokens(), unreadable)
+
+
+def _not_at_once(
+    reading: Reading, run: Sequence[Event], entries: Sequence[list[Any]] | None
+) -> Iterator[Sequence[Event]]:
+    """Reads the entries found in events; gives, when it is their turn, those it cannot read."""
+    if entries is None:
+        yield run
+    elif not _add_at_once(reading, run, entries):
+        for cut in (slice(at, at + FEW) for at in range(0, len(run), FEW)):
+            if not _add_at_once(reading, run[cut], entries[cut]):
+                yield run[cut]
+
+
+def read_at_once(events: Sequence[Event]) -> Sequence[TokenLogprob] | None:
+    """What `read_events` gives; `None` if any of that would have to be read one by one."""
+    reading = Reading()
+    for run, entries in _runs(events):
+        if entries is not None:
+            if not _add_at_once(reading, run, entries):
+                return None
+        elif any(map(_says_something, run)):
+            return None
+    return reading.tokens()
+
+
+def _says_something(event: Event) -> bool:
+    _, _, chunk, logprobs = event
+    return any(read_unsettled(of, ()) is None for of in payloads_of(chunk, logprobs))
 
 
 def read_together(

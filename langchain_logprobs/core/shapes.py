@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import Any, cast
 
-from langchain_logprobs.core.columns import STRIDE, Reading
+from langchain_logprobs.core.columns import FEW, STRIDE, Reading
 from langchain_logprobs.core.confidence import distinct, sound_logprob
 from langchain_logprobs.core.tokens import (
     Candidate,
@@ -169,7 +169,9 @@ def read_entries(
         are_entries = are_entries or _are_entries(entries)
         if not are_entries:
             return None
-        reading.add_tokens([_token(entry, channel) for entry in stride])
+        for few in (stride[start : start + FEW] for start in range(0, len(stride), FEW)):
+            if not reading.add_entries(few, [None] * len(few)):
+                reading.add_tokens([_token(entry, channel) for entry in few])
     return reading.tokens()
 
 

@@ -1,4 +1,4 @@
-"""Tokens and their candidates, one by one and column by column. Imports nothing of ours."""
+"""Tokens and their candidates, one by one and column by column."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate, chain, count, groupby, pairwise, repeat, starmap
-from operator import attrgetter, itemgetter
+from itertools import accumulate, chain, count, groupby, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
+
+from langchain_logprobs.core.packed import Packed, small
 
 Channel = Literal["content", "refusal", "reasoning"]
 """What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
@@ -42,16 +44,6 @@ CANDIDATE = partial(tuple.__new__, Candidate)
 """`Candidate._make`, in half the time."""
 
 
-_BLOCK_COLUMNS = tuple(map(attrgetter, ("logprobs", "widths", "places", "entries")))
-
-
-def _end_to_end(parts: Iterable[Any], get: Callable[[Any], Sequence[Any]]) -> list[Any]:
-    """A column of all of them."""
-    together: list[Any] = []
-    deque(map(together.extend, map(get, parts)), maxlen=0)
-    return together
-
-
 Listed = tuple[tuple[str, ...], tuple[float, ...], tuple[bytes | None, ...]]
 """The candidates at one position, their texts, logprobs and bytes side by side."""
 
@@ -66,13 +58,13 @@ class Block:
         logprobs: Their logprobs.
         widths: How many each token has.
         places: Which of its candidates each token is; -1 for one that is none of them.
-        entries: The candidates of each token as they were given, until it is settled.
+        entries: The candidates as they were given, until it is settled.
     """
 
     logprobs: Sequence[float]
     widths: Sequence[int]
     places: Sequence[int]
-    entries: Sequence[Sequence[dict[str, Any]]]
+    entries: Sequence[dict[str, Any]]
     _bounds: Sequence[int] = field(default=(), init=False)
     _told: tuple[Sequence[object], Sequence[bytes | None]] | None = field(default=None, init=False)
 
@@ -89,34 +81,24 @@ class Block:
 
     @classmethod
     def joined(cls, blocks: Sequence[Block]) -> Block:
-        """Those of the first block, then those of the second, ...; settled, if one of them is."""
-        columns = (_end_to_end(blocks, get) for get in _BLOCK_COLUMNS)
-        together = cls(*columns)
-        if any(of.is_settled for of in blocks):
-            told = [of.texts_and_raws() for of in blocks]
-            together._told = _end_to_end(told, itemgetter(0)), _end_to_end(told, itemgetter(1))
-            together.entries = ()
-        return together
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it has all it needs."""
-        return self._told is not None
+        """Those of the first block, then those of the second, ...; none of them is settled yet."""
+        logprobs, widths, places, entries = (_end_to_end(blocks, get) for get in _BLOCK_COLUMNS)
+        return cls(logprobs, small(widths), places, entries)
 
     def settle(self) -> None:
         """Takes what it still needs out of the application's objects, which may change then."""
-        self.texts_and_raws()
+        self._texts_and_raws()
         self.entries = ()
 
     def forget(self) -> None:
         """Leaves its tokens without candidates."""
-        self.widths, self.places = [0] * len(self), [-1] * len(self)
+        self.widths, self.places = bytes(len(self)), [-1] * len(self)
         self.logprobs, self.entries, self._bounds, self._told = (), (), (), ((), ())
 
     def row(self, at: int) -> Listed:
         """The candidates of the token at this place."""
         of = slice(self.bounds[at], self.bounds[at + 1])
-        texts, raws = self.texts_and_raws()
+        texts, raws = self._texts_and_raws()
         shown = tuple(map(readable, texts[of], raws[of]))
         return shown, tuple(self.logprobs[of]), tuple(raws[of])
 
@@ -124,24 +106,11 @@ class Block:
         """The logprobs of its candidates, and which of these the token is."""
         return self.logprobs[self.bounds[at] : self.bounds[at + 1]], self.places[at]
 
-    def texts_and_raws(self) -> tuple[Sequence[object], Sequence[bytes | None]]:
-        """What the candidates' texts were given as, and their bytes."""
+    def _texts_and_raws(self) -> tuple[Sequence[object], Sequence[bytes | None]]:
         if self._told is None:
-            every = self._every_entry()
-            texts, given = (list(map(dict.get, every, repeat(key))) for key in _SAID)
+            texts, given = (list(map(dict.get, self.entries, repeat(key))) for key in _SAID)
             self._told = texts, raws_from(given)
         return self._told
-
-    def _every_entry(self) -> list[dict[str, Any]]:
-        """The candidates, one after another; empty ones for what the application has taken out."""
-        every = list(chain.from_iterable(self.entries))
-        if list(map(len, self.entries)) == self.widths and {*map(type, every)} <= {dict}:
-            return every
-        rows = (
-            row if len(row) == width else [{}] * width
-            for row, width in zip(self.entries, self.widths, strict=True)
-        )
-        return [of if type(of) is dict else {} for of in chain.from_iterable(rows)]
 
 
 _SAID = ("token", "bytes")
@@ -155,7 +124,7 @@ def raws_from(given: Sequence[Any]) -> Sequence[bytes | None]:
         given: Lists of numbers, as JSON has bytes.
     """
     try:
-        return list(map(bytes, given))
+        return Packed.of(given)
     except (TypeError, ValueError, OverflowError):
         return list(map(raw_from, given))
 
@@ -245,8 +214,7 @@ class Tokens(Sequence[TokenLogprob]):
     Attributes:
         texts: Their texts.
         logprobs: Their logprobs, sound ones; `None` where one is missing.
-        said: Their bytes, one after another.
-        sizes: How many of these are each one's.
+        raws: Their bytes.
         times: When each arrived, in nanoseconds since the epoch; `None` if it was not streamed.
         block: Their candidates.
         channel: What they are part of.
@@ -254,18 +222,11 @@ class Tokens(Sequence[TokenLogprob]):
 
     texts: Sequence[str]
     logprobs: Sequence[float | None]
-    said: bytes
-    sizes: Sequence[int]
+    raws: Packed
     times: Sequence[int | None]
     block: Block
     channel: Channel = "content"
     _made: list[tuple[TokenLogprob, ...]] = field(default_factory=list)
-
-    @property
-    def raws(self) -> list[bytes]:
-        """The bytes of each."""
-        bounds = accumulate(self.sizes, initial=0)
-        return list(map(self.said.__getitem__, starmap(slice, pairwise(bounds))))
 
     @property
     def made(self) -> tuple[TokenLogprob, ...]:
@@ -333,13 +294,19 @@ def _kept_as(tokens: Sequence[TokenLogprob]) -> Channel | None:
 def _side_by_side(parts: Sequence[Any], channel: Channel) -> Tokens:
     if len(parts) == 1:
         return cast("Tokens", parts[0])
-    texts, logprobs, sizes, times = (_end_to_end(parts, get) for get in _COLUMNS)
-    said = b"".join(of.said for of in parts)
-    block = Block.joined([of.block for of in parts])
-    return Tokens(texts, logprobs, said, sizes, times, block, channel)
+    texts, logprobs, times = (_end_to_end(parts, get) for get in _COLUMNS)
+    raws = Packed.joined([of.raws for of in parts])
+    return Tokens(texts, logprobs, raws, times, Block.joined([of.block for of in parts]), channel)
 
 
-_COLUMNS = tuple(map(attrgetter, ("texts", "logprobs", "sizes", "times")))
+def _end_to_end(parts: Iterable[Any], get: Callable[[Any], Sequence[Any]]) -> list[Any]:
+    together: list[Any] = []
+    deque(map(together.extend, map(get, parts)), maxlen=0)  # copies, and visits none of them
+    return together
+
+
+_COLUMNS = tuple(map(attrgetter, ("texts", "logprobs", "times")))
+_BLOCK_COLUMNS = tuple(map(attrgetter, ("logprobs", "widths", "places", "entries")))
 
 
 def as_tuple(tokens: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:

@@ -176,8 +176,8 @@ def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
     tokens = map(tokens_of, report.call.completions)
     probabilities = list(chain.from_iterable(map(report.measured.probabilities, tokens)))
     known = [of for of in probabilities if of is not None]
-    low = list(map(lt, known, repeat(report.low_token))).count(True)
-    high = list(map(ge, known, repeat(max(_HIGH, report.low_token)))).count(True)
+    low = sum(map(lt, known, repeat(report.low_token)))
+    high = sum(map(ge, known, repeat(max(_HIGH, report.low_token))))
     counts = {
         "high": high,
         "medium": len(known) - low - high,

@@ -31,6 +31,8 @@ _Result = TypeVar("_Result")
 
 REST = 0.001
 """Seconds of rest after every slice, at least, unless somebody is in a hurry."""
+NOTICED = 0.0001
+"""Seconds of work after which no rest is due: nobody notices less."""
 ROOM = 5_000
 """Things that a lane always has room for, or else there are no rests: calls end in bursts."""
 BURST_SECONDS = 10.0
@@ -239,6 +241,7 @@ class Worker:
         self._reset()
         for ticker in self.tickers():
             _guarded(_say, ticker.after_fork)
+            self._tickers[ticker] = time.monotonic() + ticker.tick_seconds
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -259,20 +262,22 @@ class Worker:
     # Apart from the loop, whose variables would keep alive what nobody else holds.
 
     def _tick(self) -> None:
-        for ticker in self._due():
-            begun = time.thread_time()
-            _guarded(_say, ticker.tick)
-            # Meanwhile somebody may have asked for it to be looked after sooner.
-            self.look_after(ticker, within=ticker.tick_seconds)
-            self._rest(time.thread_time() - begun)
+        due, begun = self._due(), time.thread_time()
+        for ticker in due:
+            with self._changed:
+                self._tickers[ticker] = math.inf
+            try:
+                _guarded(_say, ticker.tick)
+            finally:  # meanwhile somebody may have asked for it to be looked after sooner
+                self.look_after(ticker)
+        if (worked := time.thread_time() - begun) > NOTICED:
+            self._rest(worked)
 
     def _due(self) -> list[Ticker]:
         """The tickers whose time has come."""
         with self._changed:
             now = time.monotonic()
-            due = [ticker for ticker, at in self._tickers.items() if at <= now]
-            self._tickers.update(dict.fromkeys(due, math.inf))
-            return due
+            return [ticker for ticker, at in self._tickers.items() if at <= now]
 
     def _next(self) -> Job | None:
         """The job whose turn it is, if there is one before a ticker is due or one more comes."""
