@@ -144,10 +144,15 @@ def finish_guarded(call: OpenCall, guard: Guard, *, response: Any = None, **how:
         response: As in `finish`.
         how: The rest of what `finish` takes.
     """
-    return (
-        guard("handler", partial(finish, call, response=response, **how))
-        or guard("handler", partial(finish, call, **how))
-        or Finished(finish(replace(call, events=[], ahead=[]), **how).call, "unreadable")
+    unread = replace(call, ahead=[])
+    ways = [
+        partial(finish, call, response=response, **how),
+        *([partial(finish, unread, response=response, **how)] if call.ahead else ()),
+        partial(finish, unread, **how),
+    ]
+    found = (finished for way in ways if (finished := guard("handler", way)) is not None)
+    return next(found, None) or Finished(
+        finish(replace(unread, events=[]), **how).call, "unreadable"
     )
 
 
