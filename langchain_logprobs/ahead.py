@@ -12,7 +12,9 @@ from weakref import ReferenceType, ref
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from langchain_logprobs.core.capture import OpenCall, ReadAhead
+from langchain_logprobs.core.columns import STRIDE
 from langchain_logprobs.core.places import read_at_once
+from langchain_logprobs.core.tokens import Tokens, joined
 from langchain_logprobs.telemetry.rests import SLICE
 from langchain_logprobs.telemetry.worker import SHARED, Worker
 
@@ -20,7 +22,7 @@ LOOK = 0.1
 """Seconds between two looks at what has come of the calls in flight."""
 MANY = 100
 """Of more calls than this, it is looked less often."""
-FIRST, LEAST, MOST = 32, 8, 96
+FIRST, LEAST, MOST = 32, 16, 96
 """Token callbacks read at once: of a call that has not been read yet, and what they may become."""
 ENOUGH = 3
 """Times in a row that what is tried cannot be read at once, after which no more is tried."""
@@ -35,11 +37,13 @@ class _Call:
 
     Attributes:
         held: The call.
+        with_candidates: Whether anybody may ask for more of these than their numbers.
         size: How many of its events to read at once.
         left: How many times in a row these had to be left for the end of the call.
     """
 
     held: ReferenceType[OpenCall]
+    with_candidates: bool
     size: int = FIRST
     left: int = 0
 
@@ -70,10 +74,22 @@ class _Call:
         chunks = {type(chunk) for _, _, chunk, _ in events}
         tokens = read_at_once(events) if chunks <= _CHUNKS else None
         if tokens is not None:
-            call.ahead[-1] = ReadAhead(len(events), tokens)
             self.left = 0
+            call.ahead[-1] = ReadAhead(len(events), tokens)
+            if isinstance(tokens, Tokens) and not self.with_candidates:
+                tokens.block.entries = ()
+            _merge(call.ahead)
         share = SLICE / max(time.thread_time() - begun, SLICE / 2)
         self.size = max(LEAST, min(MOST, int(self.size * share)))
+
+
+def _merge(ahead: list[ReadAhead]) -> None:
+    """Puts what was read last to what was read before it: a few of these take too much room."""
+    match ahead[-2:]:
+        case [before, last] if before.tokens and last.tokens and len(before.tokens) < STRIDE:
+            tokens = joined([before.tokens, last.tokens])
+            ahead.pop()  # first: a call that ends in this moment must find nothing twice
+            ahead[-1] = ReadAhead(before.events + last.events, tokens)
 
 
 class ReadingAhead:
@@ -96,9 +112,14 @@ class ReadingAhead:
         self.tick_seconds = math.inf
         """How long until the next tick; for ever, if no call is in flight."""
 
-    def call_started(self, call: OpenCall) -> None:
-        """Reads a call's tokens from now on, as they come. The call is not kept alive by that."""
-        self._started.append(_Call(ref(call)))
+    def call_started(self, call: OpenCall, *, with_candidates: bool) -> None:
+        """Reads a call's tokens from now on, as they come.
+
+        Args:
+            call: Is not kept alive by that.
+            with_candidates: Whether anybody may ask for more of these than their numbers.
+        """
+        self._started.append(_Call(ref(call), with_candidates))
         self._worker.look_after(self, within=LOOK)
 
     def tick(self) -> None:

@@ -331,7 +331,8 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         if self._on_token is not None or self._delivery.wants(run_id):
             self._capture.listen(run_id)
             if self._reads_ahead:
-                AHEAD.call_started(call)
+                needed = self._reporting.needs_candidates(call)
+                AHEAD.call_started(call, with_candidates=needed)
         else:
             call.wanted = False
         if self._capture.call(run_id) is None:  # another thread has just ended the run around it

@@ -37,6 +37,10 @@ class Reporting:
     thresholds: Mapping[str, float]
     clock: Callable[[], int]
 
+    def needs_candidates(self, call: OpenCall) -> bool:
+        """Whether anybody may ask for more of its candidates than their numbers."""
+        return self.delivery.needs_candidates or bool(self.labels or call.schemas)
+
     def of(
         self,
         calls: Iterable[OpenCall],

@@ -34,6 +34,7 @@ from langchain_logprobs.ahead import (
     ReadingAhead,
 )
 from langchain_logprobs.core.capture import Capture, Event, OpenCall
+from langchain_logprobs.core.columns import STRIDE
 from langchain_logprobs.core.finish import finish
 from langchain_logprobs.core.model import tokens_of
 from langchain_logprobs.core.packed import Packed
@@ -96,10 +97,10 @@ class Still(Worker):
     def look_after(self, ticker: Ticker, *, within: float | None = None) -> None: ...
 
 
-def reading(*calls: OpenCall) -> ReadingAhead:
+def reading(*calls: OpenCall, with_candidates: bool = True) -> ReadingAhead:
     ahead = ReadingAhead(Still())
     for call in calls:
-        ahead.call_started(call)
+        ahead.call_started(call, with_candidates=with_candidates)
     return ahead
 
 
@@ -230,16 +231,46 @@ def test_calls_take_turns_and_then_it_looks_again_later() -> None:
 
 
 @pytest.mark.parametrize("width", [0, 20])
-def test_so_much_is_read_at_once_as_takes_no_time_that_anybody_notices(width: int) -> None:
-    call = a_call([event(at, *[entry(at, width)] * (width + 1)) for at in range(1000)])
+def test_so_much_is_read_at_once_as_takes_no_time_that_anybody_notices(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    sizes: list[int] = []
 
+    def noting(events: Sequence[Event]) -> Sequence[TokenLogprob] | None:
+        sizes.append(len(events))
+        return read_at_once(events)
+
+    monkeypatch.setattr(ahead_module, "read_at_once", noting)
+    call = a_call([event(at, *[entry(at, width)] * (width + 1)) for at in range(1000)])
     read_all(reading(call))
 
-    sizes = [of.events for of in call.ahead]
     assert all(LEAST <= size <= MOST for size in sizes)
     assert sum(sizes) > 1000 - MOST
     if width:
         assert sizes[-1] < FIRST  # 21 tokens of 20 candidates each
+
+
+def test_what_was_read_in_small_pieces_is_put_together() -> None:
+    call = a_call(stream(1000))
+
+    read_all(reading(call))
+
+    assert all(of.tokens is None or len(of.tokens) >= STRIDE for of in call.ahead[:-1])
+    assert len(call.ahead) <= 1000 / STRIDE + 1
+
+
+@pytest.mark.parametrize("tokens", [90, 400])
+def test_where_numbers_are_all_that_is_wanted_candidates_are_let_go_of(tokens: int) -> None:
+    call = a_call(stream(tokens))
+
+    read_all(reading(call, with_candidates=False))
+
+    expected = report_of(a_call(stream(tokens)))
+    report = report_of(call)
+    assert report.confidence == expected.confidence
+    assert repr(report.measured.columns) == repr(expected.measured.columns)
+    assert [of.raw for of in report.tokens] == [of.raw for of in expected.tokens]
+    assert {of.candidates for of in report.tokens[: FIRST - 1]} == {()}
 
 
 def test_no_call_in_flight_no_ticks() -> None:

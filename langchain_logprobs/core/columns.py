@@ -193,15 +193,19 @@ def _put_right(of: _Numbers, widths: Sequence[int]) -> tuple[_Numbers, list[int]
     return _Numbers(*columns), list(map(len, rows))
 
 
-def _places(own: Sequence[object], listed: Sequence[object], widths: Sequence[int]) -> list[int]:
+def _places(
+    own: Sequence[object], listed: Sequence[object], widths: Sequence[int]
+) -> Sequence[int]:
     """Which of its candidates each token is, by its bytes; -1 if it is none of them."""
     if not listed:
         return [-1] * len(own)
     starts, places = [*accumulate(widths, initial=0)], [0] * len(own)
     unlike: Iterable[int] = range(len(own))
     if len(set(widths)) == 1:
-        firsts = listed[:: widths[0]]  # almost always what it is
-        unlike = () if own == firsts else compress(count(), map(ne, own, firsts))
+        firsts = listed[:: widths[0]]
+        if own == firsts:
+            return bytes(len(own))  # almost always
+        unlike = compress(count(), map(ne, own, firsts))
     for at in unlike:
         row = listed[starts[at] : starts[at + 1]]
         places[at] = row.index(own[at]) if own[at] in row else -1

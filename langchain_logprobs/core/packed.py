@@ -85,6 +85,6 @@ def end_to_end(given: Iterable[list[int]]) -> bytes:
 
 
 def small(numbers: Iterable[int]) -> Sequence[int]:
-    """Numbers that are not negative; in an eighth of the room, if they are small."""
+    """The numbers; in an eighth of the room, if they are small."""
     known = list(numbers)
-    return bytes(known) if max(known, default=0) < _BYTE else known
+    return bytes(known) if known and 0 <= min(known) <= max(known) < _BYTE else known

@@ -58,7 +58,8 @@ class Block:
         logprobs: Their logprobs.
         widths: How many each token has.
         places: Which of its candidates each token is; -1 for one that is none of them.
-        entries: The candidates as they were given, until it is settled.
+        entries: The candidates as they were given, until it is settled; none, if nobody is going to
+            ask for more than the numbers.
     """
 
     logprobs: Sequence[float]
@@ -83,7 +84,8 @@ class Block:
     def joined(cls, blocks: Sequence[Block]) -> Block:
         """Those of the first block, then those of the second, ...; none of them is settled yet."""
         logprobs, widths, places, entries = (_end_to_end(blocks, get) for get in _BLOCK_COLUMNS)
-        return cls(logprobs, small(widths), places, entries)
+        is_whole = len(entries) == len(logprobs)
+        return cls(logprobs, small(widths), small(places), entries if is_whole else ())
 
     def settle(self) -> None:
         """Takes what it still needs out of the application's objects, which may change then."""
@@ -99,6 +101,8 @@ class Block:
         """The candidates of the token at this place."""
         of = slice(self.bounds[at], self.bounds[at + 1])
         texts, raws = self._texts_and_raws()
+        if len(texts) != len(self.logprobs):
+            return (), (), ()
         shown = tuple(map(readable, texts[of], raws[of]))
         return shown, tuple(self.logprobs[of]), tuple(raws[of])
 
@@ -302,7 +306,7 @@ def _side_by_side(parts: Sequence[Any], channel: Channel) -> Tokens:
 def _end_to_end(parts: Iterable[Any], get: Callable[[Any], Sequence[Any]]) -> list[Any]:
     together: list[Any] = []
     deque(map(together.extend, map(get, parts)), maxlen=0)  # copies, and visits none of them
-    return together
+    return together[:]  # in no more room than that takes
 
 
 _COLUMNS = tuple(map(attrgetter, ("texts", "logprobs", "times")))
