@@ -24,6 +24,7 @@ from langchain_logprobs.core.tokens import (
     TokenLogprob,
     Tokens,
     as_tuple,
+    blocks_of,
     settle,
 )
 
@@ -354,3 +355,23 @@ def test_lists_in_lists_for_bytes_lose_no_token_however_deep_the_call_ends(depth
     [token] = read(depth)
 
     assert token.candidates == (Candidate("a", -0.5, None), Candidate("b", -1.5, None))
+
+
+@pytest.mark.parametrize("unusual", [1, 5, 300])
+@pytest.mark.parametrize("kind", ["split", "no bytes", "no logprob"])
+def test_a_few_unusual_entries_leave_few_to_be_read_one_by_one(unusual: int, kind: str) -> None:
+    said = answer(300, 3)
+    for entry in said[:: 300 // unusual]:
+        match kind:
+            case "split":
+                entry.update(token="bytes:\\xf0\\x9f", bytes=[0xF0, 0x9F])
+            case "no bytes":
+                entry["bytes"] = None
+            case _:
+                entry["logprob"] = None
+
+    both_ways(said)
+    tokens = read_tokens({"content": said}) or ()
+    one_by_one = blocks_of(as_tuple(tokens)).count(None)
+    assert one_by_one <= (0 if kind == "split" else 16 * unusual)
+    assert isinstance(tokens, Tokens) == (kind == "split")

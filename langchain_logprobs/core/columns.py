@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, combinations, compress, count, islice, pairwise, repeat
 from operator import eq, ge, lt, ne
@@ -32,9 +32,9 @@ from langchain_logprobs.core.tokens import (
 STRIDE = 192
 """Entries read at once: so few that the processor still has at hand what it has just looked at, for
 the next column."""
-FEW = 16
-"""Where that cannot be done, so many are tried at once: one that is unusual leaves no more than
-these to be read one by one, which takes ten times as long."""
+_FEW = 16
+_ENOUGH = 3
+"""Pieces in a row that cannot be read at once, after which no more are tried: all is unusual."""
 
 _FEW_CANDIDATES = 6
 """So many candidates are compared with each other in less time than sets of them are made."""
@@ -65,7 +65,7 @@ class Reading:
     channel: Channel = "content"
     _parts: list[Sequence[TokenLogprob]] = field(default_factory=list)
 
-    def add_entries(self, entries: list[Any], times: Iterable[int | None]) -> bool:
+    def add_entries(self, entries: list[Any], times: Iterable[int | None] = repeat(None)) -> bool:
         """Reads entries in OpenAI's shape, complete with bytes; whether all of them are.
 
         Of candidates, bytes are compared as they were given, and what their texts are is looked at
@@ -73,10 +73,10 @@ class Reading:
 
         Args:
             entries: If one of them is anything else, none is read.
-            times: When each arrived.
+            times: When each arrived, if they were streamed.
         """
         try:
-            read = _entries(entries, list(times), self.channel)
+            read = _entries(entries, list(islice(times, len(entries))), self.channel)
         except Exception:  # noqa: BLE001 - whose code a list of bytes runs, nobody knows;
             return False  # the readers of single entries are asked next, and tell what is unread
         if read is None:
@@ -210,6 +210,25 @@ def _places(
         row = listed[starts[at] : starts[at + 1]]
         places[at] = row.index(own[at]) if own[at] in row else -1
     return places
+
+
+def in_pieces(size: int, read: Callable[[slice], bool]) -> Iterator[slice]:
+    """Reads in pieces what could not be read at once; gives, in its turn, what is left of it.
+
+    One entry that is unusual leaves no more than a piece, to be read one by one, which takes ten
+    times as long.
+
+    Args:
+        size: How much there is.
+        read: Reads a part at once; whether it could.
+    """
+    left = 0 if size > _FEW else _ENOUGH  # no less has just been tried
+    for part in (slice(at, at + _FEW) for at in range(0, size, _FEW)):
+        if left < _ENOUGH and read(part):
+            left = 0
+        else:
+            left += 1
+            yield part
 
 
 def are(column: Iterable[object], kind: type) -> bool:

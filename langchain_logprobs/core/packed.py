@@ -1,4 +1,4 @@
-"""Byte strings end to end: in a tenth of the room, and made in a third of the time."""
+"""Byte strings end to end, until somebody looks: in a tenth of the room, and sooner made."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise, starmap
 from typing import overload
 
-_BYTE = 256
-
 
 @dataclass(slots=True, eq=False)
 class Packed(Sequence[bytes]):
-    """Byte strings, each made when somebody asks for it.
+    """Byte strings, which are made when somebody asks for one.
 
     Attributes:
         together: All of them, one after another.
@@ -22,7 +20,7 @@ class Packed(Sequence[bytes]):
 
     together: bytes
     sizes: Sequence[int]
-    _bounds: Sequence[int] = field(default=(), init=False)
+    _made: list[bytes] = field(default_factory=list, init=False)
 
     @classmethod
     def of(cls, given: Sequence[list[int]]) -> Packed:
@@ -40,8 +38,8 @@ class Packed(Sequence[bytes]):
     @classmethod
     def joined(cls, parts: Sequence[Packed]) -> Packed:
         """Those of the first part, then those of the second, ..."""
-        sizes = small(chain.from_iterable(of.sizes for of in parts))
-        return cls(b"".join(of.together for of in parts), sizes)
+        together = b"".join(of.together for of in parts)
+        return cls(together, chained(of.sizes for of in parts))
 
     def __len__(self) -> int:
         """How many there are."""
@@ -49,28 +47,21 @@ class Packed(Sequence[bytes]):
 
     def __iter__(self) -> Iterator[bytes]:
         """Goes through them."""
-        return iter(self._between(self._every_bound()))
+        return iter(self._apart())
 
     @overload
     def __getitem__(self, at: int) -> bytes: ...
     @overload
     def __getitem__(self, at: slice) -> list[bytes]: ...
     def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
-        """One, or some that follow each other."""
-        bounds = self._every_bound()
-        if isinstance(at, slice):
-            start, stop, _ = at.indices(len(self))
-            return self._between(bounds[start : stop + 1])
-        start = range(len(self))[at]
-        return self.together[bounds[start] : bounds[start + 1]]
+        """One, or some."""
+        return self._apart()[at]
 
-    def _between(self, bounds: Sequence[int]) -> list[bytes]:
-        return list(map(self.together.__getitem__, starmap(slice, pairwise(bounds))))
-
-    def _every_bound(self) -> Sequence[int]:
-        if not self._bounds:
-            self._bounds = [*accumulate(self.sizes, initial=0)]
-        return self._bounds
+    def _apart(self) -> list[bytes]:
+        if not self._made:
+            bounds = accumulate(self.sizes, initial=0)
+            self._made = list(map(self.together.__getitem__, starmap(slice, pairwise(bounds))))
+        return self._made
 
 
 def end_to_end(given: Iterable[list[int]]) -> bytes:
@@ -87,4 +78,13 @@ def end_to_end(given: Iterable[list[int]]) -> bytes:
 def small(numbers: Iterable[int]) -> Sequence[int]:
     """The numbers; in an eighth of the room, if they are small."""
     known = list(numbers)
-    return bytes(known) if known and 0 <= min(known) <= max(known) < _BYTE else known
+    try:
+        return bytes(known)
+    except ValueError:
+        return known
+
+
+def chained(parts: Iterable[Sequence[int]]) -> Sequence[int]:
+    """The numbers of the first part, then those of the second, ..., each as `small` has them."""
+    known = list(parts)
+    return b"".join(known) if set(map(type, known)) == {bytes} else small(chain(*known))  # type: ignore[arg-type]

@@ -6,12 +6,13 @@ A chunk or an answer has them in one of a few places, or the same ones in severa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, groupby, repeat
 from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
-from langchain_logprobs.core.columns import FEW, STRIDE, Reading, are
+from langchain_logprobs.core.columns import STRIDE, Reading, are, in_pieces
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_unsettled, tokens_at
 from langchain_logprobs.core.tokens import TokenLogprob, Tokens, as_tuple, settle
 
@@ -60,9 +61,14 @@ def _not_at_once(
     if entries is None:
         yield run
     elif not _add_at_once(reading, run, entries):
-        for cut in (slice(at, at + FEW) for at in range(0, len(run), FEW)):
-            if not _add_at_once(reading, run[cut], entries[cut]):
-                yield run[cut]
+        read = partial(_add_part_at_once, reading, run, entries)
+        yield from map(run.__getitem__, in_pieces(len(run), read))
+
+
+def _add_part_at_once(
+    reading: Reading, events: Sequence[Event], found: Sequence[list[Any]], part: slice
+) -> bool:
+    return _add_at_once(reading, events[part], found[part])
 
 
 def read_at_once(events: Sequence[Event]) -> Sequence[TokenLogprob] | None:
@@ -95,7 +101,7 @@ def read_together(
         entries here and there in the list are the very ones that came with the event.
     """
     entries = plain_entries(_first(generation)) if shapes[0] is SHAPES[0] else None
-    said = [event for event in events if event[1]]
+    said = events if all(map(_TEXT, events)) else [event for event in events if event[1]]
     if not entries or len(entries) != len(said):
         return ()
     strides = range(0, len(entries), STRIDE)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, zip_longest
 from typing import Any, cast
 
-from langchain_logprobs.core.columns import FEW, STRIDE, Reading
+from langchain_logprobs.core.columns import STRIDE, Reading, in_pieces
 from langchain_logprobs.core.confidence import distinct, sound_logprob
 from langchain_logprobs.core.tokens import (
     Candidate,
@@ -164,15 +165,18 @@ def read_entries(
     reading, are_entries = Reading(channel), False
     for at in range(0, len(entries), STRIDE):
         stride = list(entries[at : at + STRIDE])
-        if reading.add_entries(stride, [None] * len(stride)):
+        if reading.add_entries(stride):
             continue
         are_entries = are_entries or _are_entries(entries)
         if not are_entries:
             return None
-        for few in (stride[start : start + FEW] for start in range(0, len(stride), FEW)):
-            if not reading.add_entries(few, [None] * len(few)):
-                reading.add_tokens([_token(entry, channel) for entry in few])
+        for part in in_pieces(len(stride), partial(_add_part, reading, stride)):
+            reading.add_tokens([_token(entry, channel) for entry in stride[part]])
     return reading.tokens()
+
+
+def _add_part(reading: Reading, entries: list[Any], part: slice) -> bool:
+    return reading.add_entries(entries[part])
 
 
 def _are_entries(entries: Sequence[object]) -> bool:

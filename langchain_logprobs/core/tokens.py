@@ -10,7 +10,7 @@ from itertools import accumulate, chain, count, groupby, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
-from langchain_logprobs.core.packed import Packed, small
+from langchain_logprobs.core.packed import Packed, chained
 
 Channel = Literal["content", "refusal", "reasoning"]
 """What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
@@ -83,9 +83,9 @@ class Block:
     @classmethod
     def joined(cls, blocks: Sequence[Block]) -> Block:
         """Those of the first block, then those of the second, ...; none of them is settled yet."""
-        logprobs, widths, places, entries = (_end_to_end(blocks, get) for get in _BLOCK_COLUMNS)
-        is_whole = len(entries) == len(logprobs)
-        return cls(logprobs, small(widths), small(places), entries if is_whole else ())
+        widths, places = (chained(map(get, blocks)) for get in (_WIDTHS, _PLACES))
+        logprobs, entries = (_end_to_end(blocks, get) for get in (_LOGPROBS, _ENTRIES))
+        return cls(logprobs, widths, places, entries if len(entries) == len(logprobs) else ())
 
     def settle(self) -> None:
         """Takes what it still needs out of the application's objects, which may change then."""
@@ -128,7 +128,7 @@ def raws_from(given: Sequence[Any]) -> Sequence[bytes | None]:
         given: Lists of numbers, as JSON has bytes.
     """
     try:
-        return Packed.of(given)
+        return list(map(bytes, given))
     except (TypeError, ValueError, OverflowError):
         return list(map(raw_from, given))
 
@@ -306,11 +306,12 @@ def _side_by_side(parts: Sequence[Any], channel: Channel) -> Tokens:
 def _end_to_end(parts: Iterable[Any], get: Callable[[Any], Sequence[Any]]) -> list[Any]:
     together: list[Any] = []
     deque(map(together.extend, map(get, parts)), maxlen=0)  # copies, and visits none of them
-    return together[:]  # in no more room than that takes
+    return together
 
 
 _COLUMNS = tuple(map(attrgetter, ("texts", "logprobs", "times")))
-_BLOCK_COLUMNS = tuple(map(attrgetter, ("logprobs", "widths", "places", "entries")))
+_LOGPROBS, _WIDTHS = attrgetter("logprobs"), attrgetter("widths")
+_PLACES, _ENTRIES = attrgetter("places"), attrgetter("entries")
 
 
 def as_tuple(tokens: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
