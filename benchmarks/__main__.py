@@ -86,7 +86,7 @@ def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
     yield name, dispatch.table(stage, "async", 1000, 5, rounds=rounds, names=FEW).rows
 
 
-def ended(bench: Bench) -> Iterator[tuple[str, Part]]:
+def ends(bench: Bench) -> Iterator[tuple[str, Part]]:
     """The end of a call of which a token comes every millisecond, or twice as often."""
     shapes = [(1000, 5, 0.001, (*FEW, "ours, content"), 7), (1000, 20, 0.001, FEW, 3)]
     shapes += [(16000, 5, 0.0005, (NOTHING, OURS), 2)]
@@ -171,7 +171,7 @@ def imported(bench: Bench) -> Iterator[tuple[str, Part]]:
 PARTS: Mapping[str, Callable[[Bench], Iterator[tuple[str, Part]]]] = {
     "import": imported,
     "dispatch": dispatched,
-    "ends": ended,
+    "ends": ends,
     "memory": kept,
     "whole": called,
     "lateness": paced,

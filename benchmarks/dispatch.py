@@ -3,8 +3,8 @@
     python -m benchmarks.dispatch --tokens 1000 --candidates 5 --rounds 7
 
 `stream` is CPU time of the stream's own thread, a token, and `wall` the time that goes by on it;
-`end` CPU time of the end of the call; `process` CPU time of the whole process, a token, until
-everything is handed to the exporter.
+`end` CPU time of the end of the call, and `end wall` the time that goes by; `process` CPU time of
+the whole process, a token, until everything is handed to the exporter.
 
 At full speed 1,000 tokens take a few milliseconds, in which nothing else is done. No model is that
 fast, so the end of a call is measured with a token every millisecond, too: what comes is then read
@@ -22,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from langchain_core.callbacks import AsyncCallbackManager, CallbackManager
-from langchain_core.callbacks.manager import AsyncCallbackManagerForLLMRun
 from langchain_core.outputs import ChatGenerationChunk
 
 from benchmarks.contestants import EMPTY, NAIVE, NOTHING, OURSELVES, Contestant
@@ -104,7 +103,7 @@ def ends(
     label = f"end of a paced call, {mode}, {tokens} tokens of {candidates} candidates"
     asking = stage.asking(dispatched, mode, tokens, candidates, pause, names=names)
     found = interleaved(asking, rounds=rounds, label=label)
-    figures = {"end": "end ms", "process": "process us"}
+    figures = {"end": "end ms", "end wall": "time that goes by, ms"}
     rows = [
         {"who": name, **{as_: of[key] for key, as_ in figures.items()}}
         for name, of in found.items()
@@ -134,22 +133,30 @@ def _sync(of: Contestant, stream: Sequence[ChatGenerationChunk], pause: float) -
     process = time.process_time()
     (run,) = manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
     begun, start = time.perf_counter(), time.thread_time()
-    for chunk in _paced(stream, pause) if pause else stream:
-        run.on_llm_new_token(chunk.text, chunk=chunk)
+    if pause:
+        for due, chunk in _paced(stream, pause):
+            time.sleep(max(0.0, due - time.perf_counter()))
+            run.on_llm_new_token(chunk.text, chunk=chunk)
+    else:
+        for chunk in stream:
+            run.on_llm_new_token(chunk.text, chunk=chunk)
     end, over = time.thread_time(), time.perf_counter()
     run.on_llm_end(whole)
-    done = time.thread_time()
+    done, last = time.thread_time(), time.perf_counter()
     of.finish()
     process = time.process_time() - process
-    return _figures(end - start, done - end, over - begun, process, len(stream))
+    return {
+        "end wall": (last - over) * 1e3,
+        **_figures(end - start, done - end, over - begun, process, len(stream)),
+    }
 
 
-def _paced(stream: Sequence[ChatGenerationChunk], pause: float) -> Iterator[ChatGenerationChunk]:
-    due = time.perf_counter()
-    for chunk in stream:
-        due += pause
-        time.sleep(max(0.0, due - time.perf_counter()))
-        yield chunk
+def _paced(
+    stream: Sequence[ChatGenerationChunk], pause: float
+) -> Iterator[tuple[float, ChatGenerationChunk]]:
+    """Each chunk, and when it is due."""
+    begun = time.perf_counter()
+    return ((begun + at * pause, chunk) for at, chunk in enumerate(stream, 1))
 
 
 async def _async(of: Contestant, stream: Sequence[ChatGenerationChunk], pause: float) -> Figures:
@@ -160,26 +167,21 @@ async def _async(of: Contestant, stream: Sequence[ChatGenerationChunk], pause: f
     (run,) = await manager.on_chat_model_start({}, [[]], invocation_params=_ASKED)
     begun, start = time.perf_counter(), time.thread_time()
     if pause:
-        await _tell_paced(run, stream, pause)
+        for due, chunk in _paced(stream, pause):
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await run.on_llm_new_token(chunk.text, chunk=chunk)
     else:
         for chunk in stream:
             await run.on_llm_new_token(chunk.text, chunk=chunk)
     end, over = time.thread_time(), time.perf_counter()
     await run.on_llm_end(whole)
-    done = time.thread_time()
+    done, last = time.thread_time(), time.perf_counter()
     await asyncio.to_thread(of.finish)
     process = time.process_time() - process
-    return _figures(end - start, done - end, over - begun, process, len(stream))
-
-
-async def _tell_paced(
-    run: AsyncCallbackManagerForLLMRun, stream: Sequence[ChatGenerationChunk], pause: float
-) -> None:
-    due = time.perf_counter()
-    for chunk in stream:
-        due += pause
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        await run.on_llm_new_token(chunk.text, chunk=chunk)
+    return {
+        "end wall": (last - over) * 1e3,
+        **_figures(end - start, done - end, over - begun, process, len(stream)),
+    }
 
 
 def _figures(stream: float, end: float, wall: float, process: float, tokens: int) -> Figures:

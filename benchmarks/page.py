@@ -142,11 +142,12 @@ def _end(told: Mapping[str, Any]) -> str:
     parts = _parts(told)
     columns = {
         "end of the call, one a ms: ms": (f"paced, sync, {_BASE}", "end ms"),
-        "the same in async code": (f"paced, async, {_BASE}", "end ms"),
+        "in async code": (f"paced, async, {_BASE}", "end ms"),
         "at full speed": (f"dispatch, sync, {_BASE}", "end ms"),
+        "that in async code": (f"dispatch, async, {_BASE}", "end ms"),
         "whole process, us a token": (f"dispatch, sync, {_BASE}", "process us"),
         "the same with OTLP export": (f"dispatch, sync, {_BASE}, OTLP", "process us"),
-        "that in async code": (f"dispatch, async, {_BASE}, OTLP", "process us"),
+        "this in async code": (f"dispatch, async, {_BASE}, OTLP", "process us"),
         "bytes kept a token": ("memory, 1000 tokens, 5 candidates", "bytes kept a token"),
         "at the peak": ("memory, 1000 tokens, 5 candidates", "bytes a token at the peak"),
     }
