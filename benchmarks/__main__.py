@@ -65,7 +65,7 @@ def dispatched(bench: Bench) -> Iterator[tuple[str, Part]]:
         (1000, 0, "", EVERYBODY, 5),
         (1000, 20, "", EVERYBODY, 5),
         (4000, 5, "", MAIN, 3),
-        (16000, 5, "", FEW, 3),
+        (16000, 5, "", FEW, 7),
     ]
     for tokens, candidates, export, names, rounds in shapes:
         if bench.quick and tokens in {100, 4000}:
