@@ -95,8 +95,8 @@ def _merge(ahead: list[ReadAhead]) -> None:
 class ReadingAhead:
     """A ticker that reads, at each tick, a few of the tokens of a call that waits for its model.
 
-    Only what can be read column by column, as most can: the rest would take more time at once than
-    nobody notices, and more room than the payloads do. It is left for the end of the call.
+    Only what can be read column by column, as most can: the rest would take so much time at once
+    that a token would be late, and more room than the payloads do. It is left for the call's end.
 
     One is enough for all handlers, of which there may be thousands.
 
