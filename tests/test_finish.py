@@ -718,3 +718,15 @@ def test_a_completion_model_asked_for_no_alternatives_is_asked_for_logprobs() ->
 
     assert asks_for_logprobs(model._identifying_params)
     assert not asks_for_logprobs(OpenAI(api_key="x")._identifying_params)
+
+
+def test_a_token_that_came_without_text_is_not_passed_over_where_the_end_lacks_it() -> None:
+    tokens = [said(f" {at}") for at in range(3)]
+    thought = said("so", channel="reasoning")
+    call = open_call(*(heard(at, [of]) for at, of in enumerate(tokens)), heard(9, [thought]))
+    chunks = [of for _, _, of, _ in call.events]
+    whole = chunks[0] + chunks[1] + chunks[2]
+
+    (of,) = finished(call, LLMResult(generations=[[whole]])).call.completions
+
+    assert [token.channel for token in of.tokens] == ["content"] * 3 + ["reasoning"]

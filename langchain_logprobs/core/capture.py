@@ -37,12 +37,11 @@ class OpenCall:
 
     `events` grows by one with every token callback, up to a bound; the tokens of those beyond it
     are counted in `overflow`. `ahead`: what the first of them brought, as far as it has been read;
-    `may_read_ahead`: whether that is to go on. `schemas` are the JSON schemas
-    that the answer was asked to fill. `told` is how often its start was told of: LangChain tells a
-    handler that is listed twice everything twice. `shares_usage`: the usage at its end is a whole
-    batch's. `inside`: the open call that it is made in, if there is one. `wanted`: whether it is to
-    be reported, as nobody has said otherwise yet. `lost`: why no logprobs reach us, by way of
-    calling.
+    `may_read_ahead`: whether that is to go on. `schemas` are the JSON schemas that the answer was
+    asked to fill. `told` is how often its start was told of: LangChain tells a handler that is
+    listed twice everything twice. `shares_usage`: the usage at its end is a whole batch's.
+    `inside`: the open call that it is made in, if there is one. `wanted`: whether it is to be
+    reported, as nobody has said otherwise yet. `lost`: why no logprobs reach us, by way of calling.
     """
 
     run_id: UUID

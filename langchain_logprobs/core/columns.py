@@ -33,6 +33,7 @@ STRIDE = 192
 """Entries read at once: so few that the processor still has at hand what it has just looked at, for
 the next column."""
 _FEW = 16
+"""Where that cannot be done, entries that are tried at once."""
 _ENOUGH = 3
 """Pieces in a row that cannot be read at once, after which no more are tried: all is unusual."""
 

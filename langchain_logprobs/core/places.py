@@ -97,12 +97,15 @@ def read_together(
     time than to find each entry in a chunk of its own.
 
     Returns:
-        Nothing, unless every event that brought some text brought an entry of that very text, and
-        entries here and there in the list are the very ones that came with the event.
+        Nothing, unless every event that brought some text brought an entry of that very text, the
+        others brought none, and entries here and there in the list are the very ones that came with
+        the event.
     """
     entries = plain_entries(_first(generation)) if shapes[0] is SHAPES[0] else None
     said = events if all(map(_TEXT, events)) else [event for event in events if event[1]]
     if not entries or len(entries) != len(said):
+        return ()
+    if len(said) != len(events) and any(_says_something(event) for event in events if not event[1]):
         return ()
     strides = range(0, len(entries), STRIDE)
     are_streamed = all(_came_with(said[at], entries[at]) for at in (*strides, -1))
