@@ -12,7 +12,6 @@ from weakref import ReferenceType, ref
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from langchain_logprobs.core.capture import OpenCall, ReadAhead
-from langchain_logprobs.core.columns import STRIDE
 from langchain_logprobs.core.places import read_at_once
 from langchain_logprobs.core.tokens import Tokens, joined
 from langchain_logprobs.telemetry.rests import SLICE
@@ -24,6 +23,8 @@ MANY = 100
 """Of more calls than this, it is looked less often."""
 FIRST, LEAST, MOST = 32, 16, 96
 """Token callbacks read at once: of a call that has not been read yet, and what they may become."""
+PART = 192
+"""Tokens to keep together: each part takes room of its own."""
 ENOUGH = 3
 """Times in a row that what is tried cannot be read at once, after which no more is tried."""
 _CHUNKS = {ChatGenerationChunk, GenerationChunk}
@@ -86,7 +87,7 @@ class _Call:
 def _merge(ahead: list[ReadAhead]) -> None:
     """Puts what was read last to what was read before it: a few of these take too much room."""
     match ahead[-2:]:
-        case [before, last] if before.tokens and last.tokens and len(before.tokens) < STRIDE:
+        case [before, last] if before.tokens and last.tokens and len(before.tokens) < PART:
             tokens = joined([before.tokens, last.tokens])
             ahead.pop()  # first: a call that ends in this moment must find nothing twice
             ahead[-1] = ReadAhead(before.events + last.events, tokens)

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -31,13 +32,13 @@ from langchain_logprobs.ahead import (
     LOOK,
     MANY,
     MOST,
+    PART,
     ReadingAhead,
 )
+from langchain_logprobs.core import columns
 from langchain_logprobs.core.capture import Capture, Event, OpenCall
-from langchain_logprobs.core.columns import STRIDE
 from langchain_logprobs.core.finish import finish
 from langchain_logprobs.core.model import tokens_of
-from langchain_logprobs.core.packed import Packed
 from langchain_logprobs.core.places import read_at_once
 from langchain_logprobs.core.report import call_report
 from langchain_logprobs.core.tokens import TokenLogprob, Tokens, settle
@@ -179,7 +180,7 @@ def test_a_report_is_the_same_however_much_was_read_ahead(
 
 
 def test_what_was_read_ahead_stays_column_by_column() -> None:
-    call = a_call(stream(1000))  # parts are shorter than STRIDE + MOST
+    call = a_call(stream(1000))  # parts are shorter than PART + MOST
 
     read_all(reading(call))
 
@@ -189,7 +190,7 @@ def test_what_was_read_ahead_stays_column_by_column() -> None:
 
 def test_one_unusual_token_leaves_no_more_than_what_is_read_with_it_to_the_end() -> None:
     call = a_call(stream(600))
-    call.events[250] = event(250, {**entry(249), "logprob": None})
+    call.events[250] = event(250, {**entry(249), "logprob": Decimal(-1)})
 
     read_all(reading(call))
 
@@ -197,6 +198,21 @@ def test_one_unusual_token_leaves_no_more_than_what_is_read_with_it_to_the_end()
     before = sum(of.events for of in call.ahead[:left])
     assert before <= 250 < before + call.ahead[left].events
     assert call.ahead_events > 600 - MOST
+
+
+@pytest.mark.parametrize(
+    "unusual", [{"logprob": None}, {"logprob": -1}, {"bytes": None}, {"top_logprobs": None}]
+)
+def test_what_json_has_is_read_ahead_however_unusual(unusual: dict[str, Any]) -> None:
+    call, expected = a_call(stream(600)), a_call(stream(600))
+    for of in (call, expected):
+        for at in range(250, 260):
+            of.events[at] = event(at, {**entry(at), **unusual})
+
+    read_all(reading(call))
+
+    assert all(of.tokens is not None for of in call.ahead)
+    assert report_of(call) == report_of(expected)
 
 
 def test_a_call_that_ends_while_it_is_read_is_read_by_its_end(
@@ -255,8 +271,8 @@ def test_what_was_read_in_small_pieces_is_put_together() -> None:
 
     read_all(reading(call))
 
-    assert all(of.tokens is None or len(of.tokens) >= STRIDE for of in call.ahead[:-1])
-    assert len(call.ahead) <= 1000 / STRIDE + 1
+    assert all(of.tokens is None or len(of.tokens) >= PART for of in call.ahead[:-1])
+    assert len(call.ahead) <= 1000 / PART + 1
 
 
 @pytest.mark.parametrize("tokens", [90, 400])
@@ -443,27 +459,25 @@ def test_an_application_that_changes_what_it_was_handed_changes_no_number(
         assert report.tokens == expected.tokens
 
 
-@pytest.mark.parametrize("change", ["top_logprobs", "bytes"])
-def test_an_application_that_changes_it_at_that_very_moment_has_it_read_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, change: str
+def test_an_application_that_changes_it_at_that_very_moment_gives_no_token_another_s_numbers(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lists are looked at twice; where they are not the same, no token gets another's."""
-    call = a_call(stream(2 * FIRST))
-    packed = Packed.of
+    call, expected = a_call(stream(2 * FIRST)), a_call(stream(2 * FIRST))
+    for of in (call, expected):
+        entries_of(of)[3]["logprob"] = 0.0  # not in the usual range
+    sound = columns.sound_logprob
 
-    def changing(given: list[list[int]]) -> Packed:
-        """When candidates have been looked at, and bytes are about to be."""
-        entries_of(call)[3][change].clear()
-        return packed(given)
+    def changing(value: object) -> float | None:
+        """When its candidates have been looked at, and are about to be kept."""
+        entries_of(call)[3]["top_logprobs"].clear()
+        return sound(value)
 
-    monkeypatch.setattr(Packed, "of", changing)
+    monkeypatch.setattr(columns, "sound_logprob", changing)
     reading(call).tick()
     monkeypatch.undo()
 
-    assert call.ahead == [(FIRST, None)]
-    expected = stream(2 * FIRST)
-    expected[4][2].generation_info["logprobs"]["content"][0][change].clear()  # type: ignore[attr-defined]
-    assert report_of(call) == report_of(a_call(expected))
+    assert call.ahead_events == FIRST
+    assert report_of(call) == report_of(expected)
 
 
 def test_a_child_process_reads_no_call_of_its_parent() -> None:

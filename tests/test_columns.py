@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -14,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_logprobs.core.columns import STRIDE, Reading
-from langchain_logprobs.core.confidence import measure
+from langchain_logprobs.core.columns import tokens_of_entries
+from langchain_logprobs.core.confidence import measure, sound_logprob
 from langchain_logprobs.core.measures import by_token, columns_of
 from langchain_logprobs.core.shapes import read_tokens
 from langchain_logprobs.core.tokens import (
@@ -30,7 +31,11 @@ from langchain_logprobs.core.tokens import (
 
 
 class OneByOne(dict[str, Any]):
-    """A dictionary that is left to the readers of single entries."""
+    """A dictionary that is not taken for one of the usual entries."""
+
+
+MANY = 200
+"""So many entries that tokens are not made one by one by accident."""
 
 
 def listed(text: str, logprob: Any, raw: Any) -> dict[str, Any]:
@@ -68,23 +73,67 @@ def answer(tokens: int, candidates: int) -> list[dict[str, Any]]:
 
 def at_once(said: list[dict[str, Any]], times: Iterable[int | None] = ()) -> Tokens:
     """The tokens of entries that are read in one go."""
-    reading = Reading()
-    assert reading.add_entries(said, times or [None] * len(said))
-    tokens = reading.tokens()
-    assert isinstance(tokens, Tokens)
+    tokens = tokens_of_entries(said, times or [None] * len(said))
+    assert tokens is not None
     return tokens
+
+
+def plainly(entry: dict[str, Any]) -> TokenLogprob:
+    """The token of an entry, by the words of the docs alone."""
+    raw = plain_bytes(entry["bytes"])
+    keys: list[bytes | list[Any]] = []
+    best: list[Candidate] = []
+    for of in entry["top_logprobs"]:
+        logprob = sound_logprob(of["logprob"])
+        if logprob is not None:
+            its = plain_bytes(of["bytes"])
+            candidate, key = Candidate(plain_text(of["token"], its), logprob, its), plain_key(of)
+            if key not in keys:
+                keys.append(key)
+                best.append(candidate)
+            elif best[keys.index(key)].logprob < logprob:
+                best[keys.index(key)] = candidate
+    listed = sorted(best, key=lambda each: -each.logprob)
+    text = plain_text(entry["token"], raw)
+    return TokenLogprob(text, sound_logprob(entry["logprob"]), raw, tuple(listed))
+
+
+def plain_key(of: dict[str, Any]) -> bytes | list[Any]:
+    """What makes two of them the same."""
+    given = of["bytes"]
+    is_given = isinstance(given, list) and given
+    return plain_bytes(given) or given if is_given else of["token"].encode()
+
+
+def plain_bytes(given: Any) -> bytes | None:
+    with contextlib.suppress(TypeError, ValueError):
+        return bytes(given) or None if isinstance(given, list) else None
+    return None
+
+
+def plain_text(text: str, raw: bytes | None) -> str:
+    return raw.decode("utf-8", "replace") if raw and "\\x" in text else text
 
 
 def both_ways(said: list[dict[str, Any]]) -> None:
     together = read_tokens({"content": said}) or ()
-    each = read_tokens({"content": [OneByOne(entry) for entry in said]}) or ()
+    apart = read_tokens({"content": [OneByOne(entry) for entry in said]}) or ()
+    each = tuple(map(plainly, said))
 
-    assert as_tuple(together) == each
+    assert as_tuple(apart) == as_tuple(together) == each
     assert repr(as_tuple(together)) == repr(each)  # -0.0 equals 0.0
-    measured = [measure(of) for of in each]
-    assert [measure(of) for of in together] == measured
+    measured = [measure(of) for of in together]
+    assert repr([measure(of) for of in apart]) == repr(measured)
     assert repr(by_token(columns_of(together))) == repr(measured)
+    assert repr(by_token(columns_of(apart))) == repr(measured)
     assert repr(by_token(columns_of(as_tuple(together)))) == repr(measured)
+    if all(map(has_bytes_or_none, said)):  # others are told apart by what nobody has afterwards
+        assert repr([measure(of) for of in each]) == repr(measured)
+
+
+def has_bytes_or_none(entry: dict[str, Any]) -> bool:
+    given = (of["bytes"] for of in [entry, *entry["top_logprobs"]])
+    return not any(isinstance(of, list) and of and plain_bytes(of) is None for of in given)
 
 
 @given(entries(SOUND), st.integers(1, 40))
@@ -100,15 +149,15 @@ def test_unusual_entries_among_them_change_nothing(
     sound: list[dict[str, Any]], unusual: list[dict[str, Any]]
 ) -> None:
     both_ways([*sound, *unusual])
-    both_ways([*sound * STRIDE, *unusual, *sound])
+    both_ways([*sound * MANY, *unusual, *sound])
 
 
 def test_what_a_model_answers_is_read_at_once_whole() -> None:
-    said = answer(3 * STRIDE, 5)
+    said = answer(3 * MANY, 5)
 
-    tokens = at_once(said, range(3 * STRIDE))
+    tokens = at_once(said, range(3 * MANY))
 
-    assert [of.at_ns for of in tokens] == list(range(3 * STRIDE))
+    assert [of.at_ns for of in tokens] == list(range(3 * MANY))
     both_ways(said)
 
 
@@ -125,7 +174,7 @@ def test_tokens_unlike_the_rest_of_their_block_have_the_measures_they_have_alone
     unlike: list[tuple[int, int, float]], width: int
 ) -> None:
     """Of more candidates or fewer, not the most likely of them, with hardly anything left over."""
-    said = answer(STRIDE // 2, width) if width else []
+    said = answer(MANY // 2, width) if width else []
     for candidates, chosen, left in unlike:
         masses = [0.5**place for place in range(1, candidates + 1)]
         total = sum(masses)
@@ -240,10 +289,8 @@ def wreck(said: list[dict[str, Any]]) -> None:
 def test_candidates_that_nobody_is_going_to_see_are_let_go_of(
     unusual: list[dict[str, Any]], *, are_made: bool
 ) -> None:
-    reading = Reading()
-    assert reading.add_entries(answer(4, 3), [None] * 4)
-    reading.add_tokens(read_tokens({"content": unusual}) or ())
-    tokens = reading.tokens()
+    tokens = tokens_of_entries([*answer(4, 3), *unusual])
+    assert tokens is not None
     made = as_tuple(tokens) if are_made else ()
 
     settle(tokens, with_candidates=False)
@@ -253,7 +300,7 @@ def test_candidates_that_nobody_is_going_to_see_are_let_go_of(
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 7, 20])
-@pytest.mark.parametrize("times", [1, STRIDE + 3])
+@pytest.mark.parametrize("times", [1, MANY + 3])
 def test_candidates_with_the_same_bytes_count_once_however_many_there_are(
     width: int, times: int
 ) -> None:
@@ -266,7 +313,7 @@ def test_candidates_with_the_same_bytes_count_once_however_many_there_are(
         both_ways([{**top[0], "top_logprobs": [*top[:place], again, *top[place:]]}] * times)
 
 
-STRANGE = [[300], [301], [-16], [-30], [0.5], [97.0], ["a"], [[]], [{}], [True], [None], [None] * 2]
+STRANGE = [[300], [301], [-16], [-30], [0.5], [97.0], ["a"], [True], [None], [None] * 2]
 
 
 @given(
@@ -282,20 +329,22 @@ STRANGE = [[300], [301], [-16], [-30], [0.5], [97.0], ["a"], [[]], [{}], [True],
     ),
     st.integers(1, 3),
 )
-def test_where_bytes_are_none_a_token_is_its_text(top: list[dict[str, Any]], times: int) -> None:
+def test_where_bytes_are_none_tokens_are_told_apart_by_them_all_the_same(
+    top: list[dict[str, Any]], times: int
+) -> None:
     both_ways([{**top[0], "top_logprobs": top}] * times)
     in_order = sorted(top, key=lambda of: -of["logprob"])
     both_ways([{**of, "top_logprobs": in_order} for of in top] * times)
 
 
-@pytest.mark.parametrize("numbers", STRANGE)
+@pytest.mark.parametrize("numbers", [*STRANGE, [[]], [{}]])
 def test_bytes_that_are_none_leave_a_candidate_its_text(numbers: list[Any]) -> None:
-    top = [listed("a", -0.5, [97]), listed("b", -1.5, numbers)]
+    top = [listed("c", -0.5, [99]), listed("b", -1.5, numbers)]
 
     [token] = read_tokens({"content": [{**top[0], "top_logprobs": top}]}) or ()
 
     raw = b"\x01" if numbers == [True] else None
-    assert token.candidates == (Candidate("a", -0.5, b"a"), Candidate("b", -1.5, raw))
+    assert token.candidates == (Candidate("c", -0.5, b"c"), Candidate("b", -1.5, raw))
 
 
 class Hostile:
@@ -316,11 +365,34 @@ def test_numbers_that_cannot_be_compared_are_read_one_by_one(width: int) -> None
     both_ways([{**listed("0", -0.5, [Hostile(), 0]), "top_logprobs": top}] * 3)
 
 
+class Clearing(int):
+    """A number that takes away what it is part of when it is compared."""
+
+    __hash__ = None  # type: ignore[assignment]
+    whole: list[Any]
+
+    def __eq__(self, other: object) -> bool:
+        self.whole.clear()
+        return False
+
+
+def test_a_list_that_changes_while_it_is_read_gives_no_token_another_s_numbers() -> None:
+    said = answer(9, 4)
+    number = Clearing(97)
+    number.whole = said[3]["top_logprobs"]
+    number.whole[0]["bytes"], number.whole[1]["bytes"] = [97], [number]
+
+    tokens = read_tokens({"content": said}) or ()
+
+    assert [len(of.candidates) for of in tokens] == [4, 4, 4, 0, 4, 4, 4, 4, 4]
+    assert tokens[4:] == read_tokens({"content": answer(9, 4)[4:]})
+
+
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 @pytest.mark.parametrize("width", [1, 4])
 def test_a_token_that_is_certain_is_read_with_its_block(zero: float, width: int) -> None:
     """As providers send them: most tokens of a good model's answer have a logprob of exactly 0."""
-    said = answer(STRIDE + 1, width)
+    said = answer(MANY + 1, width)
     for entry in said[::2]:
         entry["logprob"] = entry["top_logprobs"][0]["logprob"] = zero
         for at, of in enumerate(entry["top_logprobs"][1:]):
@@ -358,20 +430,21 @@ def test_lists_in_lists_for_bytes_lose_no_token_however_deep_the_call_ends(depth
 
 
 @pytest.mark.parametrize("unusual", [1, 5, 300])
-@pytest.mark.parametrize("kind", ["split", "no bytes", "no logprob"])
-def test_a_few_unusual_entries_leave_few_to_be_read_one_by_one(unusual: int, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["split", "no bytes", "no logprob", "no dict"])
+def test_unusual_entries_are_kept_column_by_column_as_all_others(unusual: int, kind: str) -> None:
     said = answer(300, 3)
-    for entry in said[:: 300 // unusual]:
+    for at in range(0, 300, 300 // unusual):
         match kind:
             case "split":
-                entry.update(token="bytes:\\xf0\\x9f", bytes=[0xF0, 0x9F])
+                said[at].update(token="bytes:\\xf0\\x9f", bytes=[0xF0, 0x9F])
             case "no bytes":
-                entry["bytes"] = None
+                said[at]["bytes"] = None
+            case "no logprob":
+                said[at]["logprob"] = None
             case _:
-                entry["logprob"] = None
+                said[at] = OneByOne(said[at])
 
     both_ways(said)
-    tokens = read_tokens({"content": said}) or ()
-    one_by_one = blocks_of(as_tuple(tokens)).count(None)
-    assert one_by_one <= (0 if kind == "split" else 16 * unusual)
-    assert isinstance(tokens, Tokens) == (kind == "split")
+    tokens = read_tokens({"content": said})
+    assert isinstance(tokens, Tokens)
+    assert None not in blocks_of(tokens.made)

@@ -471,11 +471,16 @@ def test_hostile_payloads_raise_nothing_wherever_they_stand(make: Any) -> None:
         EvilList([1]),
         {"content": EvilList([entry("a")])},
         [entry("a", EvilFloat(-1))],
-        {"content": [entry("a", bytes=[NoIndex()])]},
     ],
 )
 def test_hostile_subclasses_raise_nothing(evil: object) -> None:
     assert read_tokens(evil) is None
+
+
+def test_numbers_that_are_none_cost_a_token_its_bytes_and_nothing_else() -> None:
+    tokens = read_tokens({"content": [entry("a", -0.5, bytes=[NoIndex()]), entry("b", -0.5)]})
+
+    assert tokens == (Token("a", -0.5), Token("b", -0.5))
 
 
 @pytest.mark.parametrize(

@@ -167,17 +167,58 @@ def measure(token: TokenLogprob) -> TokenMeasures:
     .. versionadded:: 0.1.0
     """
     numbers = numbers_of(token)
-    listed = numbers and listed_measures(token.logprob, *numbers)
-    if listed is not None:
-        return listed
-    logprob = sound_logprob(token.logprob)
-    own, others = _alternatives(token) if numbers is None else _apart(*numbers)
-    candidates = token.candidates if numbers is None else numbers[0]
-    # Its mass counts even where only the list has it.
+    if numbers is not None:
+        return listed_measures(token.logprob, *numbers)
+    own, others = _alternatives(token)
+    return _measures(sound_logprob(token.logprob), own, others, is_listed=bool(token.candidates))
+
+
+def listed_measures(logprob: float | None, row: Sequence[float], place: int) -> TokenMeasures:
+    """What `measure` gives for a token of which these numbers are known.
+
+    Args:
+        logprob: The token's.
+        row: The logprobs of its candidates, sound ones, the largest first, no token twice.
+        place: Which of these it is; -1 if it is none.
+    """
+    if (
+        logprob is None
+        or not row
+        or min(logprob, row[-1]) <= CENSORED
+        or (place >= 0 and row[place] != logprob)
+    ):
+        own, others = (None, list(row)) if place < 0 else (row[place], _without(row, place))
+        return _measures(sound_logprob(logprob), own, others, is_listed=bool(row))
+    # As most are: the same to the last digit, in a third of the time.
+    if place < 0:
+        row = sorted((*row, logprob), reverse=True)
+        place = row.index(logprob)
+    masses = list(map(math.exp, row))
+    probability, first = masses[place], row[0]
+    entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
+    masses[place] = 0.0
+    against = 0.0 if tail > LEAST_TAIL else sum(masses)
+    log_odds = _log_odds(logprob, _without(row, place), against, tail)
+    margin = first - row[1] if len(row) > 1 else None
+    rank = row.index(logprob) + 1
+    return MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
+
+
+def _measures(
+    logprob: float | None, own: float | None, others: list[float], *, is_listed: bool
+) -> TokenMeasures:
+    """The measures of a token.
+
+    Args:
+        logprob: The token's.
+        own: The same, where it is listed: its mass counts even where only the list has it.
+        others: What else was listed, each once, the largest first.
+        is_listed: Whether anything was.
+    """
     chosen = own if logprob is None else logprob
     weighed = sorted(others if chosen is None else [*others, chosen], reverse=True)
     against, entropy, tail = sum(map(math.exp, others)), None, None
-    if candidates and weighed and weighed[0] > CENSORED:
+    if is_listed and weighed and weighed[0] > CENSORED:
         masses = list(map(math.exp, weighed))
         entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, weighed)), weighed[0])
     if logprob is None:
@@ -191,37 +232,6 @@ def measure(token: TokenLogprob) -> TokenMeasures:
         tail,
         _log_odds(logprob, others, against, tail or 0.0),
     )
-
-
-def listed_measures(
-    logprob: float | None, row: Sequence[float], place: int
-) -> TokenMeasures | None:
-    """What `measure` gives for a token as most are, in a third of the time, to the same last digit.
-
-    Args:
-        logprob: The token's.
-        row: The logprobs of its candidates, sound ones, the largest first, no token twice.
-        place: Which of these it is; -1 if it is none.
-
-    Returns:
-        `None` where there are no candidates, or a number is missing or censored.
-    """
-    if logprob is None or not row:
-        return None
-    if place < 0:
-        row = sorted((*row, logprob), reverse=True)
-        place = row.index(logprob)
-    if row[place] != logprob or row[-1] <= CENSORED:
-        return None
-    masses = list(map(math.exp, row))
-    probability, first = masses[place], row[0]
-    entropy, tail = _entropy_and_tail(masses, list(map(mul, masses, row)), first)
-    masses[place] = 0.0
-    against = 0.0 if tail > LEAST_TAIL else sum(masses)
-    log_odds = _log_odds(logprob, [*row[:place], *row[place + 1 :]], against, tail)
-    margin = first - row[1] if len(row) > 1 else None
-    rank = row.index(logprob) + 1
-    return MEASURES((probability, 0.0 - logprob, rank, margin, entropy, tail, log_odds))
 
 
 def confidence_of(
@@ -356,11 +366,8 @@ def _alternatives(token: TokenLogprob) -> tuple[float | None, list[float]]:
     return own, sorted(best.values(), reverse=True)
 
 
-def _apart(row: Sequence[float], place: int) -> tuple[float | None, list[float]]:
-    """The same, of logprobs that were read with the place at which the token's own stands."""
-    if place < 0:
-        return None, list(row)
-    return row[place], [*row[:place], *row[place + 1 :]]
+def _without(row: Sequence[float], place: int) -> list[float]:
+    return [*row[:place], *row[place + 1 :]]
 
 
 def _descending(candidate: Candidate) -> float:

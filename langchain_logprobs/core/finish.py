@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event, OpenCall, ReadAhead
+from langchain_logprobs.core.columns import fields_of
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.model import (
     Completion,
@@ -32,7 +33,7 @@ from langchain_logprobs.core.places import (
     text_of,
 )
 from langchain_logprobs.core.report import Unavailable
-from langchain_logprobs.core.shapes import SHAPES, Shape, fields_of
+from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.tokens import (
     TokenLogprob,
     channels_of,

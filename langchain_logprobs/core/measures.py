@@ -109,8 +109,7 @@ def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
         else:
             columns, unlike = _of_block(block, logprobs[at:end])
             for place in unlike:
-                listed = listed_measures(logprobs[at + place], *block.numbers(place))
-                measures = measure(tokens[at + place]) if listed is None else listed
+                measures = listed_measures(logprobs[at + place], *block.numbers(place))
                 for column, value in zip(columns, measures, strict=True):
                     column[place] = value
             parts.append(columns)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise, starmap
@@ -10,30 +9,22 @@ from typing import overload
 
 
 @dataclass(slots=True, eq=False)
-class Packed(Sequence[bytes]):
+class Packed(Sequence[bytes | None]):
     """Byte strings, which are made when somebody asks for one.
 
     Attributes:
         together: All of them, one after another.
-        sizes: How long each is.
+        sizes: How long each is; 0 where there is none.
     """
 
     together: bytes
     sizes: Sequence[int]
-    _made: list[bytes] = field(default_factory=list, init=False)
+    _made: list[bytes | None] = field(default_factory=list, init=False)
 
     @classmethod
-    def of(cls, given: Sequence[list[int]]) -> Packed:
-        """Those that were given as lists of numbers, as JSON has bytes.
-
-        Raises:
-            Exception: Some are no such lists, or empty: a `TypeError`, a `ValueError`, or what
-                their own code raises. Or they are being changed, on a thread of somebody else's.
-        """
-        packed = cls(end_to_end(given), small(map(len, given)))
-        if 0 in packed.sizes or sum(packed.sizes) != len(packed.together):
-            raise ValueError("Bytes that are none, or are just changing")
-        return packed
+    def of(cls, given: Sequence[bytes]) -> Packed:
+        """These; of no bytes, none."""
+        return cls(b"".join(given), small(map(len, given)))
 
     @classmethod
     def joined(cls, parts: Sequence[Packed]) -> Packed:
@@ -45,34 +36,24 @@ class Packed(Sequence[bytes]):
         """How many there are."""
         return len(self.sizes)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | None]:
         """Goes through them."""
         return iter(self._apart())
 
     @overload
-    def __getitem__(self, at: int) -> bytes: ...
+    def __getitem__(self, at: int) -> bytes | None: ...
     @overload
-    def __getitem__(self, at: slice) -> list[bytes]: ...
-    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
+    def __getitem__(self, at: slice) -> list[bytes | None]: ...
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes | None] | None:
         """One, or some."""
         return self._apart()[at]
 
-    def _apart(self) -> list[bytes]:
+    def _apart(self) -> list[bytes | None]:
         if not self._made:
             bounds = accumulate(self.sizes, initial=0)
-            self._made = list(map(self.together.__getitem__, starmap(slice, pairwise(bounds))))
+            each = map(self.together.__getitem__, starmap(slice, pairwise(bounds)))
+            self._made = [of or None for of in each] if 0 in self.sizes else list(each)
         return self._made
-
-
-def end_to_end(given: Iterable[list[int]]) -> bytes:
-    """The bytes of all of them, one after another.
-
-    Raises:
-        Exception: Some are none: a `TypeError`, a `ValueError`, or what their own code raises.
-    """
-    numbers: list[int] = []
-    deque(map(numbers.extend, given), maxlen=0)
-    return bytes(numbers)
 
 
 def small(numbers: Iterable[int]) -> Sequence[int]:

@@ -6,19 +6,28 @@ A chunk or an answer has them in one of a few places, or the same ones in severa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain, groupby, repeat
 from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
-from langchain_logprobs.core.columns import STRIDE, Reading, are, in_pieces
+from langchain_logprobs.core.columns import tokens_of_entries
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_unsettled, tokens_at
-from langchain_logprobs.core.tokens import TokenLogprob, Tokens, as_tuple, settle
+from langchain_logprobs.core.tokens import (
+    TokenLogprob,
+    Tokens,
+    are,
+    as_tuple,
+    joined,
+    settle,
+)
 
 _KEYS = ("logprobs", "logprobs_result", "log_probs")
 """Where LangChain's packages put a provider's logprobs, within one mapping."""
 
+
+_SAMPLE = 192
+"""Of so many entries in a list at the end, one is looked for among those that were streamed."""
 
 _TIME, _TEXT, _CHUNK = itemgetter(0), itemgetter(1), itemgetter(2)
 _INFO, _LOGPROBS = attrgetter("generation_info"), itemgetter("logprobs")
@@ -42,45 +51,53 @@ def event_tokens(event: Event, shapes: Sequence[Shape] = SHAPES) -> tuple[TokenL
 def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
     """The tokens that token callbacks brought, with the times at which they arrived."""
     own_first = shapes[0] is SHAPES[0]
-    reading, unreadable = Reading(), False
-    for at in range(0, len(events), STRIDE):
-        stride = events[at : at + STRIDE]
-        for run, entries in _runs(stride) if own_first else [(stride, None)]:
-            for few in _not_at_once(reading, run, entries):
-                for event in few:
-                    read = _event_tokens(event, shapes)
-                    unreadable = unreadable or read is None
-                    reading.add_tokens(read or ())
-    return Read(reading.tokens(), unreadable)
+    parts: list[Sequence[TokenLogprob]] = []
+    unreadable = False
+    for run, found in _runs(events) if own_first else [(events, None)]:
+        entries, times = _flat(run, found)
+        tokens = _tokens(entries, times) if entries else None
+        if tokens is not None:
+            parts.append(tokens)
+            continue
+        for event in run:
+            read = _event_tokens(event, shapes)
+            unreadable = unreadable or read is None
+            parts.append(read or ())
+    return Read(joined(filter(len, parts)), unreadable)
 
 
-def _not_at_once(
-    reading: Reading, run: Sequence[Event], entries: Sequence[list[Any]] | None
-) -> Iterator[Sequence[Event]]:
-    """Reads the entries found in events; gives, when it is their turn, those it cannot read."""
-    if entries is None:
-        yield run
-    elif not _add_at_once(reading, run, entries):
-        read = partial(_add_part_at_once, reading, run, entries)
-        yield from map(run.__getitem__, in_pieces(len(run), read))
-
-
-def _add_part_at_once(
-    reading: Reading, events: Sequence[Event], found: Sequence[list[Any]], part: slice
-) -> bool:
-    return _add_at_once(reading, events[part], found[part])
+def _tokens(entries: Sequence[object], times: Iterable[int]) -> Tokens | None:
+    """The tokens of these; `None` if one is no entry, or cannot be read."""
+    try:
+        return tokens_of_entries(entries, times, gaps=False)
+    except Exception:  # noqa: BLE001 - an entry is any object of anybody's: others are still read
+        return None
 
 
 def read_at_once(events: Sequence[Event]) -> Sequence[TokenLogprob] | None:
-    """What `read_events` gives; `None` if any of that would have to be read one by one."""
-    reading = Reading()
-    for run, entries in _runs(events):
-        if entries is not None:
-            if not _add_at_once(reading, run, entries):
-                return None
-        elif any(map(_says_something, run)):
+    """What `read_events` gives; `None` if that could run anybody's code, or take its time."""
+    parts: list[Sequence[TokenLogprob]] = []
+    for run, found in _runs(events):
+        entries, times = _flat(run, found)
+        tokens = tokens_of_entries(entries, times, gaps=False, json=True) if entries else None
+        if tokens is not None:
+            parts.append(tokens)
+        elif found is not None or any(map(_says_something, run)):
             return None
-    return reading.tokens()
+    return joined(parts)
+
+
+def _flat(
+    events: Sequence[Event], found: Sequence[list[Any]] | None
+) -> tuple[list[Any], list[int]]:
+    """The entries that were found in events, and when each arrived."""
+    if found is None:
+        return [], []
+    entries = list(chain.from_iterable(found))
+    times = list(map(_TIME, events))
+    if len(entries) != len(times):
+        times = list(chain.from_iterable(map(repeat, times, map(len, found))))
+    return entries, times
 
 
 def _says_something(event: Event) -> bool:
@@ -102,22 +119,16 @@ def read_together(
         the event.
     """
     entries = plain_entries(_first(generation)) if shapes[0] is SHAPES[0] else None
-    said = events if all(map(_TEXT, events)) else [event for event in events if event[1]]
+    texts = list(filter(None, map(_TEXT, events)))
+    said = events if len(texts) == len(events) else [event for event in events if event[1]]
     if not entries or len(entries) != len(said):
         return ()
     if len(said) != len(events) and any(_says_something(event) for event in events if not event[1]):
         return ()
-    strides = range(0, len(entries), STRIDE)
-    are_streamed = all(_came_with(said[at], entries[at]) for at in (*strides, -1))
-    if not are_streamed:
+    if not all(_came_with(said[at], entries[at]) for at in (*range(0, len(entries), _SAMPLE), -1)):
         return ()
-    reading, times = Reading(), list(map(_TIME, said))
-    cuts = [slice(at, at + STRIDE) for at in strides]
-    if not all(reading.add_entries(entries[cut], times[cut]) for cut in cuts):
-        return ()
-    tokens = reading.tokens()
-    is_all = isinstance(tokens, Tokens) and list(map(_TEXT, said)) == tokens.texts
-    return tokens if is_all else ()
+    tokens = _tokens(entries, map(_TIME, said))
+    return tokens if tokens is not None and texts == tokens.texts else ()
 
 
 def _came_with(event: Event, entry: object) -> bool:
@@ -155,15 +166,6 @@ def _every_plain(chunks: Sequence[Any]) -> list[list[Any]] | None:
     except (AttributeError, KeyError):
         return None
     return found if is_plain and are(found, list) and all(found) else None
-
-
-def _add_at_once(reading: Reading, events: Sequence[Event], found: Sequence[list[Any]]) -> bool:
-    """Reads the entries that were found in events; whether it could."""
-    entries = list(chain.from_iterable(found))
-    times = list(map(_TIME, events))
-    if len(entries) != len(times):
-        times = list(chain.from_iterable(map(repeat, times, map(len, found))))
-    return reading.add_entries(entries, times)
 
 
 def _first(chunk: Any) -> object:

@@ -7,14 +7,13 @@ A reader takes whatever a provider sent and gives its tokens, or `None` for "not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain, zip_longest
-from typing import Any, cast
+from typing import Any
 
-from langchain_logprobs.core.columns import STRIDE, Reading, in_pieces
-from langchain_logprobs.core.confidence import distinct, sound_logprob
+from langchain_logprobs.core.columns import alternatives_in, fields_of, tokens_of_entries
+from langchain_logprobs.core.confidence import sound_logprob
 from langchain_logprobs.core.tokens import (
     Candidate,
     Channel,
@@ -60,7 +59,7 @@ def read_channels(payload: object) -> Iterable[TokenLogprob] | None:
         for key, channel in _CHANNELS
         if isinstance(entries := fields.get(key), (list, tuple))
     ]
-    read = [read_entries(entries, channel) for entries, channel in lists]
+    read = [tokens_of_entries(entries, channel=channel) for entries, channel in lists]
     if not read or any(of is None for of in read):
         return None
     found = [of for of in read if of]
@@ -69,7 +68,7 @@ def read_channels(payload: object) -> Iterable[TokenLogprob] | None:
 
 def read_list(payload: object) -> Iterable[TokenLogprob] | None:
     """A flat list of entries: Ollama (pydantic objects), Vertex AI, OpenAI's Responses API."""
-    return read_entries(payload) if isinstance(payload, (list, tuple)) else None
+    return tokens_of_entries(payload) if isinstance(payload, (list, tuple)) else None
 
 
 def read_text(payload: object) -> Iterable[TokenLogprob] | None:
@@ -122,17 +121,6 @@ def read_unsettled(
     return None
 
 
-def fields_of(entry: object) -> Mapping[str, Any]:
-    """A dict as it is, any other object's attributes: no property and no `__getattr__` is run."""
-    if issubclass(type(entry), dict):  # isinstance() asks the object itself for its class
-        return cast("dict[str, Any]", entry)
-    try:
-        fields = object.__getattribute__(entry, "__dict__")
-    except AttributeError:
-        return {}
-    return fields if isinstance(fields, Mapping) else {}
-
-
 def _read_nothing(payload: object) -> Iterable[TokenLogprob] | None:
     """No tokens, where a payload says so: `None`, `[]`, `{"content": None, "refusal": None}`."""
     if payload is None or (isinstance(payload, (dict, list, tuple)) and not payload):
@@ -158,62 +146,8 @@ def plain_entries(payload: object) -> list[Any] | None:
     return entries or None
 
 
-def read_entries(
-    entries: Sequence[Any], channel: Channel = "content"
-) -> Sequence[TokenLogprob] | None:
-    """The tokens of a list of entries; `None` if these are none."""
-    reading, are_entries = Reading(channel), False
-    for at in range(0, len(entries), STRIDE):
-        stride = list(entries[at : at + STRIDE])
-        if reading.add_entries(stride):
-            continue
-        are_entries = are_entries or _are_entries(entries)
-        if not are_entries:
-            return None
-        for part in in_pieces(len(stride), partial(_add_part, reading, stride)):
-            reading.add_tokens([_token(entry, channel) for entry in stride[part]])
-    return reading.tokens()
-
-
-def _add_part(reading: Reading, entries: list[Any], part: slice) -> bool:
-    return reading.add_entries(entries[part])
-
-
-def _are_entries(entries: Sequence[object]) -> bool:
-    """Whether these are token entries; a single one may be missing, but not all."""
-    known = [fields_of(entry) for entry in entries if entry is not None]
-    return all("logprob" in entry for entry in known) and (bool(known) or not entries)
-
-
-def _token(entry: object, channel: Channel = "content") -> TokenLogprob:
-    fields = fields_of(entry)
-    raw = raw_from(fields.get("bytes"))
-    return TokenLogprob(
-        readable(fields.get("token"), raw),
-        sound_logprob(fields.get("logprob")),
-        raw,
-        _candidates(fields.get("top_logprobs")),
-        channel,
-    )
-
-
 def _candidates(top: object) -> tuple[Candidate, ...]:
-    if isinstance(top, dict):
-        return distinct(
-            Candidate(readable(text, None), logprob)
-            for text, value in top.items()
-            if (logprob := sound_logprob(value)) is not None
-        )
-    if not isinstance(top, (list, tuple)):
-        return ()
-    return distinct(
-        candidate for entry in top if (candidate := _candidate(fields_of(entry))) is not None
+    return tuple(
+        Candidate(readable(told["token"], raw := raw_from(told.get("bytes"))), logprob, raw)
+        for _, logprob, told in alternatives_in(top)
     )
-
-
-def _candidate(fields: Mapping[str, Any]) -> Candidate | None:
-    logprob = sound_logprob(fields.get("logprob"))
-    if logprob is None:
-        return None
-    raw = raw_from(fields.get("bytes"))
-    return Candidate(readable(fields.get("token"), raw), logprob, raw)

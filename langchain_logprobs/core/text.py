@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, groupby, pairwise
-from typing import Literal
+from typing import Literal, cast
 
 from langchain_logprobs.core.confidence import identity
 from langchain_logprobs.core.tokens import Candidate, TokenLogprob, Tokens
@@ -114,8 +114,8 @@ def own_bytes(tokens: Sequence[TokenLogprob], reading: Reading = identity) -> Al
 
 def _read(tokens: Sequence[TokenLogprob], reading: Reading) -> Sequence[bytes]:
     """The bytes of each token, without a token if they are at hand."""
-    if reading is identity and isinstance(tokens, Tokens):
-        return tokens.raws
+    if reading is identity and isinstance(tokens, Tokens) and 0 not in tokens.raws.sizes:
+        return cast("Sequence[bytes]", tokens.raws)
     return [reading(token) for token in tokens]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, chain, count, groupby, repeat
@@ -112,13 +113,19 @@ class Block:
 
     def _texts_and_raws(self) -> tuple[Sequence[object], Sequence[bytes | None]]:
         if self._told is None:
-            texts, given = (list(map(dict.get, self.entries, repeat(key))) for key in _SAID)
+            texts, given = (list(map(dict.get, self.entries, repeat(key))) for key in SAID)
             self._told = texts, raws_from(given)
         return self._told
 
 
-_SAID = ("token", "bytes")
+SAID = ("token", "bytes")
 """Where a candidate has its text and its bytes."""
+
+
+def are(column: Iterable[object], kind: type) -> bool:
+    """Whether all are of this very type: what a subclass does when it is read, nobody knows."""
+    kinds = list(map(type, column))
+    return kinds.count(kind) == len(kinds)  # faster than a set of them
 
 
 def raws_from(given: Sequence[Any]) -> Sequence[bytes | None]:
@@ -127,10 +134,10 @@ def raws_from(given: Sequence[Any]) -> Sequence[bytes | None]:
     Args:
         given: Lists of numbers, as JSON has bytes.
     """
-    try:
-        return list(map(bytes, given))
-    except (TypeError, ValueError, OverflowError):
-        return list(map(raw_from, given))
+    if all(given) and are(given, list):
+        with suppress(Exception):
+            return list(map(bytes, given))
+    return list(map(raw_from, given))
 
 
 def raw_from(given: object) -> bytes | None:
@@ -142,7 +149,7 @@ def raw_from(given: object) -> bytes | None:
         return None
     try:
         return bytes(given) or None
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # noqa: BLE001 - an element that is no number may raise anything
         return None
 
 
@@ -218,7 +225,7 @@ class Tokens(Sequence[TokenLogprob]):
     Attributes:
         texts: Their texts.
         logprobs: Their logprobs, sound ones; `None` where one is missing.
-        raws: Their bytes.
+        raws: Their bytes, where the provider gives them.
         times: When each arrived, in nanoseconds since the epoch; `None` if it was not streamed.
         block: Their candidates.
         channel: What they are part of.

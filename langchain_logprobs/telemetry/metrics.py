@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, repeat
-from operator import ge, lt
+from itertools import chain
 from typing import Any
 
 from opentelemetry.context import Context
@@ -176,8 +175,10 @@ def _bands(report: CallReport) -> Iterator[tuple[str, int]]:
     tokens = map(tokens_of, report.call.completions)
     probabilities = list(chain.from_iterable(map(report.measured.probabilities, tokens)))
     known = [of for of in probabilities if of is not None]
-    low = sum(map(lt, known, repeat(report.low_token)))
-    high = sum(map(ge, known, repeat(max(_HIGH, report.low_token))))
+    low_token = float(report.low_token)
+    from_high = max(_HIGH, low_token)
+    low = len([of for of in known if of < low_token])
+    high = len([of for of in known if of >= from_high])
     counts = {
         "high": high,
         "medium": len(known) - low - high,
