@@ -1,4 +1,8 @@
-"""Reads the tokens of calls in flight, so that the ends of these need not read them all."""
+"""What would hold up the end of a call, and can be done beside it.
+
+Its tokens are read while it waits for its model. Its chunks, which nobody but us holds any longer,
+are let go of after it: to free them takes a fifth of the time that it takes to read them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from weakref import ReferenceType, ref
 
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
-from langchain_logprobs.core.capture import OpenCall, ReadAhead
+from langchain_logprobs.core.capture import Event, OpenCall, ReadAhead
 from langchain_logprobs.core.places import read_at_once
 from langchain_logprobs.core.tokens import Tokens, joined
 from langchain_logprobs.telemetry.rests import SLICE
@@ -25,6 +29,10 @@ FIRST, LEAST, MOST = 32, 16, 96
 """Token callbacks read at once: of a call that has not been read yet, and what they may become."""
 PART = 192
 """Tokens to keep together: each part takes room of its own."""
+FREED = 256
+"""Token callbacks let go of at once."""
+HELD = 20_000
+"""Token callbacks that may be waiting for that, of calls that have ended."""
 ENOUGH = 3
 """Times in a row that what is tried cannot be read at once, after which no more is tried."""
 _CHUNKS = {ChatGenerationChunk, GenerationChunk}
@@ -96,8 +104,8 @@ def _merge(ahead: list[ReadAhead]) -> None:
 class ReadingAhead:
     """A ticker that reads, at each tick, a few of the tokens of a call that waits for its model.
 
-    Only what can be read column by column, as most can: the rest would take so much time at once
-    that a token would be late, and more room than the payloads do. It is left for the call's end.
+    Only what is plain JSON, in a provider's usual shape: the rest may run anybody's code, and is
+    left for the call's end.
 
     One is enough for all handlers, of which there may be thousands.
 
@@ -110,6 +118,7 @@ class ReadingAhead:
         self._started: deque[_Call] = deque()  # in any thread
         self._calls: list[_Call] = []
         self._waiting: deque[_Call] = deque()
+        self._ended: deque[list[Event]] = deque()
         self.tick_seconds = math.inf
         """How long until the next tick; for ever, if no call is in flight."""
 
@@ -123,8 +132,16 @@ class ReadingAhead:
         self._started.append(_Call(ref(call), with_candidates))
         self._worker.look_after(self, within=LOOK)
 
+    def call_ended(self, call: OpenCall) -> None:
+        """Lets go of what was heard of a call, once nobody needs it any more."""
+        events = call.events
+        if len(events) >= FIRST and sum(map(len, list(self._ended))) + len(events) <= HELD:
+            self._ended.append(events)
+            self._worker.look_after(self, within=LOOK)
+
     def tick(self) -> None:
         """Reads what the call whose turn it is has, if any has some; or else looks for some."""
+        self._let_go()
         if not self._waiting:
             self._look()
         while self._waiting:
@@ -136,15 +153,22 @@ class ReadingAhead:
                 if call.has_enough:
                     self._waiting.append(call)
                 break
-        self.tick_seconds = 0.0 if self._waiting else self._until_next_look()
+        is_busy = self._waiting or self._ended
+        self.tick_seconds = 0.0 if is_busy else self._until_next_look()
 
     def at_exit(self) -> None:
         """Has nothing to hand over."""
 
     def after_fork(self) -> None:
         """Forgets the calls: in a child process, they are the parent's."""
-        for calls in (self._started, self._calls, self._waiting):
+        for calls in (self._started, self._calls, self._waiting, self._ended):
             calls.clear()
+
+    def _let_go(self) -> None:
+        if self._ended:
+            del self._ended[0][-FREED:]
+            if not self._ended[0]:
+                self._ended.popleft()
 
     def _look(self) -> None:
         while self._started:

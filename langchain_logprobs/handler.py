@@ -353,6 +353,7 @@ class LogprobsCallbackHandler(BaseCallbackHandler):
         call = self._capture.end_call(run_uuid(run_id))
         if call is not None:
             self._keep(self._reporting.of([call], outcome_of(error), error, response))
+            AHEAD.call_ended(call)
 
     def _keep(self, reports: Iterable[CallReport]) -> None:
         """Has their tree know of reports."""

@@ -28,6 +28,8 @@ from langchain_logprobs.ahead import (
     AHEAD,
     ENOUGH,
     FIRST,
+    FREED,
+    HELD,
     LEAST,
     LOOK,
     MANY,
@@ -478,6 +480,48 @@ def test_an_application_that_changes_it_at_that_very_moment_gives_no_token_anoth
 
     assert call.ahead_events == FIRST
     assert report_of(call) == report_of(expected)
+
+
+def test_the_chunks_of_a_call_that_has_ended_are_let_go_of_a_few_at_a_time() -> None:
+    call, other = a_call(stream(FREED + 9)), a_call(stream(9))
+    ahead = reading()
+
+    ahead.call_ended(call)
+    ahead.call_ended(other)  # has so few that it would not be worth it
+
+    assert [len(call.events), len(other.events)] == [FREED + 10, 10]
+    ahead.tick()
+    assert len(call.events) == 10
+    assert ahead.tick_seconds == 0
+    ahead.tick()
+    assert not call.events
+    assert ahead.tick_seconds == math.inf
+
+
+def test_no_more_chunks_than_a_bound_wait_to_be_let_go_of() -> None:
+    events = stream(HELD // 2)
+    calls = [a_call(events, UUID(int=at)) for at in range(3)]
+    ahead = reading()
+
+    for call in calls:
+        ahead.call_ended(call)
+    read_all(ahead)
+
+    assert [len(call.events) for call in calls] == [0, len(events), len(events)]
+
+
+def test_reports_keep_what_is_let_go_of() -> None:
+    handler = LogprobsCallbackHandler(sinks=[], keep=1)
+    run, chunks = streamed(handler, 2 * FIRST)
+    run.on_llm_end(ended(chunks))
+    before = repr(handler.last)
+
+    deadline = time.monotonic() + 5
+    while AHEAD.tick_seconds == 0 or any(AHEAD._ended):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    assert repr(handler.last) == before
 
 
 def test_a_child_process_reads_no_call_of_its_parent() -> None:
