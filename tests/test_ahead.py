@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import threading
@@ -381,6 +382,14 @@ def test_what_is_unusual_is_left_for_the_end(odd: Event) -> None:
     assert ahead.tick_seconds == math.inf
     unread = finish(a_call([odd] * 1000), outcome="ok", ended_ns=9).unavailable
     assert finish(call, outcome="ok", ended_ns=9).unavailable == unread
+
+
+def test_json_of_any_depth_is_read_or_left() -> None:
+    deep = json.loads("[" * 900 + "]" * 900)
+    (odd,) = stream(1)[1:]
+    odd[2].generation_info["logprobs"]["content"][0].update(top_logprobs=None, extra=deep)  # type: ignore[attr-defined]
+
+    assert len(read_at_once([odd]) or ()) == 1
 
 
 def test_what_raises_there_is_left_for_the_end() -> None:

@@ -81,7 +81,7 @@ def at_once(said: list[dict[str, Any]], times: Iterable[int | None] = ()) -> Tok
 def plainly(entry: dict[str, Any]) -> TokenLogprob:
     """The token of an entry, by the words of the docs alone."""
     raw = plain_bytes(entry["bytes"])
-    keys: list[bytes | list[Any]] = []
+    keys: list[list[Any]] = []
     best: list[Candidate] = []
     for of in entry["top_logprobs"]:
         logprob = sound_logprob(of["logprob"])
@@ -98,11 +98,11 @@ def plainly(entry: dict[str, Any]) -> TokenLogprob:
     return TokenLogprob(text, sound_logprob(entry["logprob"]), raw, tuple(listed))
 
 
-def plain_key(of: dict[str, Any]) -> bytes | list[Any]:
+def plain_key(of: dict[str, Any]) -> list[Any]:
     """What makes two of them the same."""
     given = of["bytes"]
     is_given = isinstance(given, list) and given
-    return plain_bytes(given) or given if is_given else of["token"].encode()
+    return [*(plain_bytes(given) or given)] if is_given else [*of["token"].encode()]
 
 
 def plain_bytes(given: Any) -> bytes | None:
@@ -345,6 +345,26 @@ def test_bytes_that_are_none_leave_a_candidate_its_text(numbers: list[Any]) -> N
 
     raw = b"\x01" if numbers == [True] else None
     assert token.candidates == (Candidate("c", -0.5, b"c"), Candidate("b", -1.5, raw))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_token_is_the_same_however_its_alternatives_are_sorted(order: int) -> None:
+    for numbers in ([97.0], [[1]]):
+        top = [listed("a", -0.5, numbers), listed("a", -1.0, [98]), listed("a", -2.0, [[2]])]
+        both_ways([{**listed("a", -0.5, [97]), "top_logprobs": top[::order]}])
+
+
+def test_no_alternative_has_a_logprob_of_minus_0() -> None:
+    top = [listed("a", 0.0, [97]), listed("b", -0.0, [98]), listed("c", -9.0, [99])]
+    both_ways([{**top[0], "top_logprobs": top}])
+
+
+@pytest.mark.parametrize("first", [None, [], [97]])
+def test_what_tells_alternatives_apart_may_change_within_an_answer(first: Any) -> None:
+    said = [listed("a", -0.1, first), *(listed("b", -0.1 - at, [98]) for at in range(9))]
+    both_ways(
+        [{**of, "top_logprobs": [of, listed("c", -3.0, of["bytes"] and [99])]} for of in said]
+    )
 
 
 class Hostile:

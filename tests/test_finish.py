@@ -254,6 +254,20 @@ def test_an_unusual_entry_is_read_off_the_end_as_any_other(unusual: dict[str, An
     assert together == read_events(events, SHAPES).tokens
 
 
+@pytest.mark.parametrize("odd", [None, {"token": "?"}])
+def test_an_entry_that_is_none_leaves_the_rest_in_columns(odd: object) -> None:
+    events = [streamed(entry, at) for at, entry in enumerate(entries_of("ab" * 100))]
+    chunk = ChatGenerationChunk(
+        message=AIMessageChunk("?"), generation_info={"logprobs": {"content": [odd]}}
+    )
+
+    read = read_events([*events[:99], (99, "?", chunk, None), *events[99:]], SHAPES)
+
+    assert isinstance(read.tokens, Tokens)
+    assert read.tokens == read_events(events, SHAPES).tokens
+    assert read.unreadable
+
+
 def others() -> Iterator[tuple[list[Event], ChatGeneration]]:
     """Ends that are not what was streamed, or do not tell of which event an entry is."""
     entries = entries_of("ab" * 100)

@@ -477,6 +477,32 @@ def test_hostile_subclasses_raise_nothing(evil: object) -> None:
     assert read_tokens(evil) is None
 
 
+class NoBool(list[int]):
+    """Bytes of which it cannot be said whether there are any: such as an array's."""
+
+    def __bool__(self) -> bool:
+        raise RaisingError
+
+
+@pytest.mark.parametrize("which", ["own", "listed"])
+def test_bytes_in_an_object_of_their_own_lose_no_token(which: str) -> None:
+    own, listed = (NoBool([97]) if of == which else [97] for of in ("own", "listed"))
+    top = [entry("a", -1.0, bytes=listed), entry("b", -2.0, bytes=None)]
+
+    tokens = read_tokens([entry("a", -1.0, bytes=own, top_logprobs=top)] * 3)
+
+    assert [of.text for of in tokens or ()] == ["a"] * 3
+    assert [len(of.candidates) for of in tokens or ()] == [2] * 3
+
+
+def test_an_alternative_of_parallel_lists_may_have_no_text() -> None:
+    top = [{"logprob": -1.0, "bytes": [97]}]
+
+    tokens = read_tokens({"tokens": ["a"], "token_logprobs": [-1.0], "top_logprobs": [top]})
+
+    assert tokens == (Token("a", -1.0, None, (Candidate("a", -1.0, b"a"),)),)
+
+
 def test_numbers_that_are_none_cost_a_token_its_bytes_and_nothing_else() -> None:
     tokens = read_tokens({"content": [entry("a", -0.5, bytes=[NoIndex()]), entry("b", -0.5)]})
 

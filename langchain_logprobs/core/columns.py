@@ -8,6 +8,7 @@ entry that is unusual in whichever way takes several times as long, and holds up
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from operator import methodcaller
@@ -28,6 +29,8 @@ from langchain_logprobs.core.tokens import (
 
 _WIDE = 32
 """More alternatives than this are not each compared with all the others."""
+_MOST = 10_000
+"""Values in an entry, of which as many as that are looked at."""
 _SCALARS = {str, float, int, bool, type(None)}
 """What JSON has beside objects and arrays."""
 _KINDS: dict[str, type] = {"bytes": list, "token": str}
@@ -67,7 +70,8 @@ def tokens_of_entries(
         times: When each arrived, if they were streamed.
         channel: What they are part of.
         gaps: Whether some may be missing, though not all.
-        json: Whether none may hold anything but what JSON has: to read these runs nobody's code.
+        json: Whether none may hold anything but what JSON has: to read these runs nobody's code,
+            if what is in their lists of bytes are numbers.
 
     Raises:
         Exception: Whatever the code of an entry raises that is no plain dict.
@@ -75,17 +79,24 @@ def tokens_of_entries(
     columns, missing = _Columns(), 0
     first = entries[0] if entries else None
     left = iter(entries) if json or type(first) is dict else map(_of_dicts, entries)
-    # What tells alternatives apart in most entries is what does in the first.
-    by = "bytes" if fields_of(first).get("bytes") else "token"
-    while not columns.add_usual(left, by):
+    while not columns.add_usual(left, _told_by(first)):
         entry = entries[len(columns)]
+        if json and not _is_json(entry):
+            return None
         fields = fields_of(entry)
         is_missing = gaps and entry is None
-        if (json and not _is_json(entry)) or ("logprob" not in fields and not is_missing):
+        if "logprob" not in fields and not is_missing:
             return None
         columns.add(fields)
         missing += is_missing
+        first = entries[len(columns)] if len(columns) < len(entries) else None
     return columns.tokens(times, channel) if missing < len(columns) or not entries else None
+
+
+def _told_by(entry: object) -> str:
+    """What tells alternatives apart in entries like this one."""
+    given = entry.get("bytes") if type(entry) is dict else None
+    return "bytes" if type(given) is list and given else "token"
 
 
 def fields_of(entry: object) -> Mapping[str, Any]:
@@ -163,8 +174,8 @@ class _Columns:
                 told += top
                 if last <= CENSORED or len(told) != len(listed):
                     return False
-                if given and not listed[start]:
-                    listed[start] = 0.0  # -0.0 would print as such
+                if given and not listed[start]:  # -0.0 would print as such
+                    listed[start:] = [of + 0.0 for of in listed[start:]]
                 if by == "token" and any(map(_BYTES, (entry, *top))):
                     return False
                 raw = bytes(own) if by == "bytes" else b""  # type: ignore[call-overload]
@@ -233,11 +244,12 @@ def _descending(of: Alternative) -> float:
 def _key(given: object, text: object) -> object:
     """What makes two of them the same: their bytes as they were given, or else their text's."""
     raw = raw_from(given)
-    if raw is not None:
-        return raw
-    if isinstance(given, (list, tuple)) and given and set(map(type, given)) <= _SCALARS:
-        return tuple(given)
-    return readable(text, None).encode("utf-8", "surrogatepass")
+    if raw is None and isinstance(given, (list, tuple)) and given and _is_json(list(given)):
+        with suppress(RecursionError):
+            # Lists in a list are no bytes by any reading, so that the text counts, too.
+            is_flat = set(map(type, given)) <= _SCALARS
+            return tuple(given) if is_flat else (repr(given), readable(text, None))
+    return tuple(readable(text, None).encode("utf-8", "surrogatepass") if raw is None else raw)
 
 
 def _place(own: object, listed: Sequence[object]) -> int:
@@ -246,7 +258,17 @@ def _place(own: object, listed: Sequence[object]) -> int:
 
 
 def _is_json(value: object) -> bool:
-    kind = type(value)
-    if kind is dict:
-        return all(map(_is_json, cast("dict[str, Any]", value).values()))
-    return all(map(_is_json, cast("list[Any]", value))) if kind is list else kind in _SCALARS
+    """Whether it is nothing but what JSON has, and no more of it than an entry may hold."""
+    left = [value]
+    for _ in range(_MOST):  # it may hold itself
+        if not left:
+            return True
+        value = left.pop()
+        kind = type(value)
+        if kind is dict:
+            left += cast("dict[str, Any]", value).values()
+        elif kind is list:
+            left += cast("list[Any]", value)
+        elif kind not in _SCALARS:
+            return False
+    return False

@@ -84,6 +84,10 @@ def together(parts: Sequence[Measured]) -> Measured:
     return Measured(tokens, as_columns(chain.from_iterable(by_token(of.columns) for of in parts)))
 
 
+_ALIKE = 4
+"""One token in so many has to have as many candidates as most, for all to be measured as one."""
+
+
 class _Ranks(NamedTuple):
     """Candidates of tokens that have the same number of them, as most have.
 
@@ -183,11 +187,11 @@ def _of_lone(logprobs: Sequence[float]) -> tuple[list[float | None], ...]:
 
 
 def _ranks(block: Block) -> _Ranks | None:
-    """The candidates by rank; `None` where most tokens have none."""
+    """The candidates by rank; `None` where most tokens have none, or no two have as many."""
     widths, logprobs = block.widths, block.logprobs
     different = set(widths)
     width = max(different, key=widths.count)
-    if not width:
+    if not width or widths.count(width) * _ALIKE < len(widths):
         return None
     if len(different) == 1:
         return _Ranks([logprobs[at::width] for at in range(width)], [])

@@ -53,16 +53,20 @@ def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
     own_first = shapes[0] is SHAPES[0]
     parts: list[Sequence[TokenLogprob]] = []
     unreadable = False
-    for run, found in _runs(events) if own_first else [(events, None)]:
-        entries, times = _flat(run, found)
-        tokens = _tokens(entries, times) if entries else None
+    left = list(_runs(events) if own_first else [(events, None)])[::-1]
+    while left:
+        run, found = left.pop()
+        tokens = _tokens(*_flat(run, found)) if found else None
         if tokens is not None:
             parts.append(tokens)
-            continue
-        for event in run:
-            read = _event_tokens(event, shapes)
-            unreadable = unreadable or read is None
-            parts.append(read or ())
+        elif found and len(run) > 1:  # one in which something else is keeps no more than a few
+            half = len(run) // 2
+            left += (run[half:], found[half:]), (run[:half], found[:half])
+        else:
+            for event in run:
+                read = _event_tokens(event, shapes)
+                unreadable = unreadable or read is None
+                parts.append(read or ())
     return Read(joined(filter(len, parts)), unreadable)
 
 
@@ -78,21 +82,18 @@ def read_at_once(events: Sequence[Event]) -> Sequence[TokenLogprob] | None:
     """What `read_events` gives; `None` if that could run anybody's code, or take its time."""
     parts: list[Sequence[TokenLogprob]] = []
     for run, found in _runs(events):
-        entries, times = _flat(run, found)
-        tokens = tokens_of_entries(entries, times, gaps=False, json=True) if entries else None
-        if tokens is not None:
+        if found:
+            tokens = tokens_of_entries(*_flat(run, found), gaps=False, json=True)
+            if tokens is None:
+                return None
             parts.append(tokens)
-        elif found is not None or any(map(_says_something, run)):
+        elif any(map(_says_something, run)):
             return None
     return joined(parts)
 
 
-def _flat(
-    events: Sequence[Event], found: Sequence[list[Any]] | None
-) -> tuple[list[Any], list[int]]:
+def _flat(events: Sequence[Event], found: Sequence[list[Any]]) -> tuple[list[Any], list[int]]:
     """The entries that were found in events, and when each arrived."""
-    if found is None:
-        return [], []
     entries = list(chain.from_iterable(found))
     times = list(map(_TIME, events))
     if len(entries) != len(times):

@@ -148,6 +148,6 @@ def plain_entries(payload: object) -> list[Any] | None:
 
 def _candidates(top: object) -> tuple[Candidate, ...]:
     return tuple(
-        Candidate(readable(told["token"], raw := raw_from(told.get("bytes"))), logprob, raw)
+        Candidate(readable(told.get("token"), raw := raw_from(told.get("bytes"))), logprob, raw)
         for _, logprob, told in alternatives_in(top)
     )

@@ -134,7 +134,7 @@ def raws_from(given: Sequence[Any]) -> Sequence[bytes | None]:
     Args:
         given: Lists of numbers, as JSON has bytes.
     """
-    if all(given) and are(given, list):
+    if are(given, list) and all(given):
         with suppress(Exception):
             return list(map(bytes, given))
     return list(map(raw_from, given))
