@@ -522,13 +522,11 @@ def test_no_more_chunks_than_a_bound_wait_to_be_let_go_of() -> None:
 def test_reports_keep_what_is_let_go_of() -> None:
     handler = LogprobsCallbackHandler(sinks=[], keep=1)
     run, chunks = streamed(handler, 2 * FIRST)
+    (call,) = handler.open_calls()
     run.on_llm_end(ended(chunks))
     before = repr(handler.last)
 
-    deadline = time.monotonic() + 5
-    while AHEAD.tick_seconds == 0 or any(AHEAD._ended):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not call.events)
 
     assert repr(handler.last) == before
 

@@ -102,7 +102,10 @@ def plain_key(of: dict[str, Any]) -> list[Any]:
     """What makes two of them the same."""
     given = of["bytes"]
     is_given = isinstance(given, list) and given
-    return [*(plain_bytes(given) or given)] if is_given else [*of["token"].encode()]
+    if not is_given:
+        return [*of["token"].encode()]
+    is_flat = not any(isinstance(number, (list, dict)) for number in given)
+    return [*(plain_bytes(given) or given)] if is_flat else [given, of["token"]]
 
 
 def plain_bytes(given: Any) -> bytes | None:
@@ -313,7 +316,7 @@ def test_candidates_with_the_same_bytes_count_once_however_many_there_are(
         both_ways([{**top[0], "top_logprobs": [*top[:place], again, *top[place:]]}] * times)
 
 
-STRANGE = [[300], [301], [-16], [-30], [0.5], [97.0], ["a"], [True], [None], [None] * 2]
+STRANGE = [[300], [301], [-16], [-30], [0.5], [97.0], ["a"], [[]], [{}], [True], [None], [None] * 2]
 
 
 @given(
@@ -337,7 +340,7 @@ def test_where_bytes_are_none_tokens_are_told_apart_by_them_all_the_same(
     both_ways([{**of, "top_logprobs": in_order} for of in top] * times)
 
 
-@pytest.mark.parametrize("numbers", [*STRANGE, [[]], [{}]])
+@pytest.mark.parametrize("numbers", STRANGE)
 def test_bytes_that_are_none_leave_a_candidate_its_text(numbers: list[Any]) -> None:
     top = [listed("c", -0.5, [99]), listed("b", -1.5, numbers)]
 

@@ -18,13 +18,12 @@ from langchain_logprobs.core.confidence import (
     distinct,
     log1mexp,
     logsumexp,
-    lowest_window,
     measure,
     sound_logprob,
     surprisal_tail,
-    window_means,
 )
 from langchain_logprobs.core.tokens import CENSORED, Candidate, TokenLogprob
+from langchain_logprobs.core.windows import lowest_window, window_means
 
 LN2, LN3, LN4, LN5, LN10 = (math.log(number) for number in (2, 3, 4, 5, 10))
 HALF, QUARTER, FIFTH, TENTH = -LN2, -LN4, -LN5, -LN10

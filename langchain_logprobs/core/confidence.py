@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate, repeat
+from itertools import repeat
 from numbers import Real
-from operator import mul, sub
+from operator import mul
 from typing import NamedTuple, cast
 
 from langchain_logprobs.core.tokens import (
@@ -22,6 +22,7 @@ from langchain_logprobs.core.tokens import (
     TokenLogprob,
     numbers_of,
 )
+from langchain_logprobs.core.windows import lowest_window
 
 FLOAT_NOISE = 1e-4
 """A logprob this far above 0 is rounding; further above it is no logprob."""
@@ -31,8 +32,6 @@ LEAST_TAIL = 1e-12
 """Tail mass below this is rounding of the sum of the candidates, not probability."""
 MAX_EXPONENT = 700.0
 """`exp` of more than this overflows a double."""
-WINDOW = 32
-"""Tokens in the sliding window of `Confidence.lowest_window`."""
 LEAST_MASS = 1e-250
 """Below this a sum of probabilities has lost digits, or is 0."""
 _LN_2 = math.log(2.0)
@@ -306,24 +305,6 @@ def surprisal_tail(logprobs: Sequence[float]) -> float:
     """Mean surprisal of the worst tenth (at least one) of the tokens, in nats."""
     worst = sorted(logprobs)[: math.ceil(len(logprobs) / 10)]
     return 0.0 - math.fsum(worst) / len(worst)
-
-
-def lowest_window(logprobs: Sequence[float], size: int = WINDOW) -> float:
-    """Lowest mean logprob over `size` tokens in a row; over all of them if there are fewer."""
-    size = min(size, len(logprobs))
-    return min(0.0, min(_window_sums(logprobs, size)) / size)
-
-
-def window_means(logprobs: Sequence[float], size: int = WINDOW) -> list[float]:
-    """Mean logprob of every window of `size` tokens in a row; one window if there are fewer."""
-    size = min(size, len(logprobs))
-    return [min(0.0, total / size) for total in _window_sums(logprobs, size)]
-
-
-def _window_sums(logprobs: Sequence[float], size: int) -> Iterator[float]:
-    """The sum of every window; a running one can round to above 0."""
-    changes = map(sub, logprobs[size:], logprobs)
-    return accumulate(changes, initial=math.fsum(logprobs[:size]))
 
 
 def floor_of(tail_mass: float | None) -> float:

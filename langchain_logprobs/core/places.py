@@ -6,6 +6,7 @@ A chunk or an answer has them in one of a few places, or the same ones in severa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain, groupby, repeat
 from operator import attrgetter, is_, itemgetter
 from typing import Any, NamedTuple
@@ -72,10 +73,9 @@ def read_events(events: Sequence[Event], shapes: Sequence[Shape]) -> Read:
 
 def _tokens(entries: Sequence[object], times: Iterable[int]) -> Tokens | None:
     """The tokens of these; `None` if one is no entry, or cannot be read."""
-    try:
-        return tokens_of_entries(entries, times, gaps=False)
-    except Exception:  # noqa: BLE001 - an entry is any object of anybody's: others are still read
-        return None
+    read = partial(tokens_of_entries, times=times, gaps=False)
+    tokens = read_unsettled(entries, (read,))
+    return tokens if isinstance(tokens, Tokens) else None
 
 
 def read_at_once(events: Sequence[Event]) -> Sequence[TokenLogprob] | None:

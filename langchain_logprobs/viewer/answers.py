@@ -8,11 +8,9 @@ from dataclasses import asdict
 from typing import Any, cast, get_args
 
 from langchain_logprobs.core.confidence import (
-    WINDOW,
     floor_of,
     measure,
     sound_logprob,
-    window_means,
 )
 from langchain_logprobs.core.model import Run, RunTree
 from langchain_logprobs.core.plain import plain_report, plain_run
@@ -20,6 +18,7 @@ from langchain_logprobs.core.reasons import REASONS
 from langchain_logprobs.core.report import CallReport, Unavailable
 from langchain_logprobs.core.tokens import CENSORED, TokenLogprob
 from langchain_logprobs.core.trace import nested
+from langchain_logprobs.core.windows import WINDOW, window_means
 from langchain_logprobs.store.query import Query, Sort
 from langchain_logprobs.store.reader import RunSummary, StoredRuns
 
