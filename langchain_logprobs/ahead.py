@@ -1,7 +1,8 @@
 """What would hold up the end of a call, and can be done beside it.
 
-Its tokens are read while it waits for its model. Its chunks, which nobody but us holds any longer,
-are let go of after it: to free them takes a fifth of the time that it takes to read them.
+Its tokens are read and measured while it waits for its model. Its chunks, which nobody but us holds
+any longer, are let go of after it: to free them takes a fifth of the time that it takes to read
+them.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from weakref import ReferenceType, ref
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 
 from langchain_logprobs.core.capture import Event, OpenCall, ReadAhead
+from langchain_logprobs.core.measures import take_measures
 from langchain_logprobs.core.places import read_at_once
 from langchain_logprobs.core.tokens import Tokens, joined
 from langchain_logprobs.telemetry.rests import SLICE
 from langchain_logprobs.telemetry.worker import SHARED, Worker
 
-LOOK = 0.1
+LOOK = 0.05
 """Seconds between two looks at what has come of the calls in flight."""
 MANY = 100
 """Of more calls than this, it is looked less often."""
-FIRST, LEAST, MOST = 32, 16, 96
+FIRST, LEAST, MOST = 32, 16, 64
 """Token callbacks read at once: of a call that has not been read yet, and what they may become."""
 PART = 192
 """Tokens to keep together: each part takes room of its own."""
@@ -83,11 +85,14 @@ class _Call:
         chunks = {type(chunk) for _, _, chunk, _ in events}
         tokens = read_at_once(events) if chunks <= _CHUNKS else None
         if tokens is not None:
-            self.left = 0
+            if isinstance(tokens, Tokens):
+                take_measures(tokens)
+                if not self.with_candidates:
+                    tokens.block.forget()
+                tokens.block.pack()
             call.ahead[-1] = ReadAhead(len(events), tokens)
-            if isinstance(tokens, Tokens) and not self.with_candidates:
-                tokens.block.entries = ()
             _merge(call.ahead)
+            self.left = 0
         share = SLICE / max(time.thread_time() - begun, SLICE / 2)
         self.size = max(LEAST, min(MOST, int(self.size * share)))
 
@@ -97,6 +102,8 @@ def _merge(ahead: list[ReadAhead]) -> None:
     match ahead[-2:]:
         case [before, last] if before.tokens and last.tokens and len(before.tokens) < PART:
             tokens = joined([before.tokens, last.tokens])
+            if isinstance(tokens, Tokens):
+                tokens.block.pack()
             ahead.pop()  # first: a call that ends in this moment must find nothing twice
             ahead[-1] = ReadAhead(before.events + last.events, tokens)
 

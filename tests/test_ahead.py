@@ -9,6 +9,7 @@ import os
 import threading
 import time
 import weakref
+from array import array
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import partial
@@ -38,13 +39,16 @@ from langchain_logprobs.ahead import (
     PART,
     ReadingAhead,
 )
-from langchain_logprobs.core import columns
+from langchain_logprobs.core import columns, measures
 from langchain_logprobs.core.capture import Capture, Event, OpenCall
+from langchain_logprobs.core.confidence import measure
 from langchain_logprobs.core.finish import finish
+from langchain_logprobs.core.measures import by_token, columns_of, take_measures
 from langchain_logprobs.core.model import tokens_of
+from langchain_logprobs.core.packed import packed
 from langchain_logprobs.core.places import read_at_once
 from langchain_logprobs.core.report import call_report
-from langchain_logprobs.core.tokens import TokenLogprob, Tokens, settle
+from langchain_logprobs.core.tokens import Block, TokenLogprob, Tokens, as_tuple, joined, settle
 from langchain_logprobs.telemetry.worker import SHARED, Ticker, Worker
 from langchain_logprobs.testing import CollectingSink
 
@@ -121,11 +125,12 @@ def entries_of(call: OpenCall) -> list[dict[str, Any]]:
     return [of.generation_info["logprobs"]["content"][0] for _, _, of, _ in call.events[1:]]
 
 
-def report_of(call: OpenCall, **how: Any) -> CallReport:
+def report_of(call: OpenCall, *, with_candidates: bool = True, **how: Any) -> CallReport:
     finished, unavailable = finish(call, outcome="ok", ended_ns=10**9, **how)
-    report = call_report(finished, unavailable=unavailable, labels={"$": [" 1.0", " 1.2"]})
+    labels = {"$": [" 1.0", " 1.2"]} if with_candidates else None
+    report = call_report(finished, unavailable=unavailable, labels=labels)
     for of in finished.completions:
-        settle(tokens_of(of), with_candidates=True)
+        settle(tokens_of(of), with_candidates=with_candidates)
     return report
 
 
@@ -154,24 +159,30 @@ UNUSUAL = st.sampled_from(
     st.integers(0, 8),
     st.sampled_from([100, 200_000]),
     st.booleans(),
+    st.booleans(),
 )
 def test_a_report_is_the_same_however_much_was_read_ahead(
     unusual: list[tuple[int, list[Any]]],
     ticks: int,
     max_tokens: int,
     is_ended: bool,  # noqa: FBT001 - drawn
+    with_candidates: bool,  # noqa: FBT001 - drawn
 ) -> None:
     events = stream(400)
     for at, entries in unusual:
         events.insert(at, event(at, *entries))
     call = a_call(events)
-    ahead = reading(call)
+    ahead = reading(call, with_candidates=with_candidates)
 
     for _ in range(ticks):
         ahead.tick()
 
     assert call.ahead or not ticks
-    how = {"max_tokens": max_tokens, "response": ended([of for _, _, of, _ in events])}
+    how: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "response": ended([of for _, _, of, _ in events]),
+        "with_candidates": with_candidates,
+    }
     if not is_ended:
         del how["response"]
     expected = report_of(a_call(events), **how)
@@ -290,6 +301,68 @@ def test_where_numbers_are_all_that_is_wanted_candidates_are_let_go_of(tokens: i
     assert repr(report.measured.columns) == repr(expected.measured.columns)
     assert [of.raw for of in report.tokens] == [of.raw for of in expected.tokens]
     assert {of.candidates for of in report.tokens[: FIRST - 1]} == {()}
+
+
+@pytest.mark.parametrize("with_candidates", [True, False])
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_what_was_read_ahead_is_measured_by_then(
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+    with_candidates: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    events = stream(2 * MOST + FIRST, width)
+    expected = report_of(a_call(events))
+    call = a_call(events)
+    ahead = reading(call, with_candidates=with_candidates)
+    read_all(ahead)
+    left = len(events) - call.ahead_events
+    measured: list[int] = []
+
+    def noting(block: Block, logprobs: Sequence[float | None]) -> Any:
+        measured.extend([len(block)] if not block.measured else [])
+        return of_block(block, logprobs)
+
+    of_block = measures._of_block
+    monkeypatch.setattr(measures, "_of_block", noting)
+    report = report_of(call)
+
+    assert sum(measured) == left < FIRST
+    assert repr(report.measured.columns) == repr(expected.measured.columns)
+
+
+def test_measures_are_kept_no_longer_than_their_report_is_made() -> None:
+    call = a_call(stream(FIRST))
+    read_all(reading(call))
+    (known,) = call.ahead
+    assert isinstance(known.tokens, Tokens)
+    assert known.tokens.block.measured
+
+    report = report_of(call)
+
+    assert isinstance(report.headline, Tokens)
+    assert not report.headline.block.measured
+
+
+def test_tokens_of_which_some_are_measured_can_be_put_together() -> None:
+    tokens = [tokens_at_the_end(a_call(stream(9))) for _ in range(2)]
+    apart = [as_tuple(of) for of in tokens]
+    assert isinstance(tokens[0], Tokens)
+    take_measures(tokens[0])
+
+    together = joined(tokens)
+
+    expected = [measure(of) for part in apart for of in part]
+    assert by_token(columns_of(together)) == expected
+    assert list(map(measure, together)) == expected
+
+
+def test_numbers_are_kept_in_little_room() -> None:
+    floats, numbers, some = [0.5, -0.0, 1e-300], [1, 2, 255], [1, None, 2.5]
+
+    kept = [packed(of) for of in (floats, numbers, some, [], [1, 256])]
+
+    assert repr(list(map(list, kept))) == repr([floats, numbers, some, [], [1, 256]])
+    assert [type(of) for of in kept] == [array, bytes, list, list, list]
 
 
 def test_no_call_in_flight_no_ticks() -> None:

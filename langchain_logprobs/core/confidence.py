@@ -20,6 +20,7 @@ from langchain_logprobs.core.tokens import (
     CENSORED,
     Candidate,
     TokenLogprob,
+    measured_of,
     numbers_of,
 )
 from langchain_logprobs.core.windows import lowest_window
@@ -165,7 +166,9 @@ def measure(token: TokenLogprob) -> TokenMeasures:
 
     .. versionadded:: 0.1.0
     """
-    numbers = numbers_of(token)
+    known, numbers = measured_of(token), numbers_of(token)
+    if known is not None:
+        return MEASURES(known)
     if numbers is not None:
         return listed_measures(token.logprob, *numbers)
     own, others = _alternatives(token)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from langchain_logprobs.core.capture import Event, OpenCall, ReadAhead
 from langchain_logprobs.core.columns import fields_of
 from langchain_logprobs.core.confidence import identity
+from langchain_logprobs.core.measures import take_measures
 from langchain_logprobs.core.model import (
     Completion,
     ModelCall,
@@ -36,6 +37,7 @@ from langchain_logprobs.core.report import Unavailable
 from langchain_logprobs.core.shapes import SHAPES, Shape
 from langchain_logprobs.core.tokens import (
     TokenLogprob,
+    Tokens,
     channels_of,
     joined,
     logprobs_of,
@@ -127,6 +129,8 @@ def _with_ahead(
         if tokens is None:
             tokens, is_unread = read_events(events[start:end], shapes)
             unreadable = unreadable or is_unread
+            if isinstance(tokens, Tokens):
+                take_measures(tokens)  # as those have been: they stay side by side
         parts.append(tokens)
     return Read(joined(filter(None, parts)), unreadable)
 

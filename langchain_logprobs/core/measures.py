@@ -101,6 +101,14 @@ class _Ranks(NamedTuple):
     regular: Sequence[bool]
 
 
+def take_measures(tokens: Tokens) -> None:
+    """Takes the measures of these now, so that this need not be done when somebody asks for them.
+
+    From then on, they need no candidates for them.
+    """
+    tokens.block.measured = columns_of(tokens)
+
+
 def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:
     """The measures of these tokens: what `measure` gives for each, as columns."""
     logprobs = logprobs_of(tokens)
@@ -150,6 +158,8 @@ def _of_block(
     block: Block, logprobs: Sequence[float | None]
 ) -> tuple[tuple[list[float | None], ...], Iterable[int]]:
     """The measures of all the tokens of a block, and which of them are still to be taken."""
+    if block.measured:
+        return tuple(map(list, block.measured)), ()
     ranks = _ranks(block)
     if ranks is not None:
         columns, unsure = _of_ranks(ranks.logprobs)

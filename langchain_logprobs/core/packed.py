@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, chain, pairwise, starmap
-from typing import overload
+from typing import cast, overload
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +64,14 @@ def small(numbers: Iterable[int]) -> Sequence[int]:
         return bytes(known)
     except ValueError:
         return known
+
+
+def packed(column: Sequence[float | None]) -> Sequence[float | None]:
+    """The same numbers, in a quarter of the room, if there is one in every place."""
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return small(cast("Sequence[int]", column))
+    return array("d", cast("Sequence[float]", column)) if kinds == {float} else column
 
 
 def chained(parts: Iterable[Sequence[int]]) -> Sequence[int]:

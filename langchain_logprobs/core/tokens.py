@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,7 @@ from itertools import accumulate, chain, count, groupby, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
-from langchain_logprobs.core.packed import Packed, chained
+from langchain_logprobs.core.packed import Packed, chained, packed
 
 Channel = Literal["content", "refusal", "reasoning"]
 """What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
@@ -61,12 +61,14 @@ class Block:
         places: Which of its candidates each token is; -1 for one that is none of them.
         entries: The candidates as they were given, until it is settled; none, if nobody is going to
             ask for more than the numbers.
+        measured: The measures of its tokens, as columns, where these have been taken already.
     """
 
     logprobs: Sequence[float]
     widths: Sequence[int]
     places: Sequence[int]
     entries: Sequence[dict[str, Any]]
+    measured: Sequence[Sequence[float | None]] = field(default=(), init=False)
     _bounds: Sequence[int] = field(default=(), init=False)
     _told: tuple[Sequence[object], Sequence[bytes | None]] | None = field(default=None, init=False)
 
@@ -83,10 +85,21 @@ class Block:
 
     @classmethod
     def joined(cls, blocks: Sequence[Block]) -> Block:
-        """Those of the first block, then those of the second, ...; none of them is settled yet."""
+        """Those of the first block, then those of the second, ...; none of them is settled yet.
+
+        Either all of them are measured, or none.
+        """
         widths, places = (chained(map(get, blocks)) for get in (_WIDTHS, _PLACES))
-        logprobs, entries = (_end_to_end(blocks, get) for get in (_LOGPROBS, _ENTRIES))
-        return cls(logprobs, widths, places, entries if len(entries) == len(logprobs) else ())
+        logprobs, entries = (_end_to_end(map(get, blocks)) for get in (_LOGPROBS, _ENTRIES))
+        block = cls(logprobs, widths, places, entries if len(entries) == len(logprobs) else ())
+        columns = zip(*(of.measured for of in blocks), strict=True)
+        block.measured = tuple(map(_end_to_end, columns))
+        return block
+
+    def pack(self) -> None:
+        """Keeps its numbers in little room."""
+        self.logprobs = cast("Sequence[float]", packed(self.logprobs))
+        self.measured = tuple(map(packed, self.measured))
 
     def settle(self) -> None:
         """Takes what it still needs out of the application's objects, which may change then."""
@@ -292,27 +305,28 @@ class Tokens(Sequence[TokenLogprob]):
 def joined(parts: Iterable[Sequence[TokenLogprob]]) -> Sequence[TokenLogprob]:
     """The tokens of sequences that follow each other: column by column, if all of these are."""
     runs = [
-        _side_by_side(list(run), channel) if channel else tuple(chain.from_iterable(run))
-        for channel, run in groupby(parts, key=_kept_as)
+        _side_by_side(list(run)) if kept else tuple(chain.from_iterable(run))
+        for kept, run in groupby(parts, key=_kept_as)
     ]
     return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
 
 
-def _kept_as(tokens: Sequence[TokenLogprob]) -> Channel | None:
-    return tokens.channel if isinstance(tokens, Tokens) else None
+def _kept_as(tokens: Sequence[TokenLogprob]) -> tuple[Channel, bool] | None:
+    return (tokens.channel, bool(tokens.block.measured)) if isinstance(tokens, Tokens) else None
 
 
-def _side_by_side(parts: Sequence[Any], channel: Channel) -> Tokens:
+def _side_by_side(parts: Sequence[Any]) -> Tokens:
+    first: Tokens = parts[0]
     if len(parts) == 1:
-        return cast("Tokens", parts[0])
-    texts, logprobs, times = (_end_to_end(parts, get) for get in _COLUMNS)
-    raws = Packed.joined([of.raws for of in parts])
-    return Tokens(texts, logprobs, raws, times, Block.joined([of.block for of in parts]), channel)
+        return first
+    texts, logprobs, times = (_end_to_end(map(get, parts)) for get in _COLUMNS)
+    raws, block = Packed.joined([of.raws for of in parts]), Block.joined([of.block for of in parts])
+    return Tokens(texts, logprobs, raws, times, block, first.channel)
 
 
-def _end_to_end(parts: Iterable[Any], get: Callable[[Any], Sequence[Any]]) -> list[Any]:
+def _end_to_end(columns: Iterable[Sequence[Any]]) -> list[Any]:
     together: list[Any] = []
-    deque(map(together.extend, map(get, parts)), maxlen=0)  # copies, and visits none of them
+    deque(map(together.extend, columns), maxlen=0)  # copies, and visits none of them
     return together
 
 
@@ -370,6 +384,7 @@ def settle(tokens: Sequence[TokenLogprob], *, with_candidates: bool) -> None:
     """
     for block in {tokens.block} if isinstance(tokens, Tokens) else {*blocks_of(tokens)}:
         if block is not None:
+            block.measured = ()
             block.settle() if with_candidates else block.forget()
 
 
@@ -377,6 +392,14 @@ def listed_of(token: TokenLogprob) -> Listed | None:
     """Its candidates column by column, if that is how they were read."""
     block: Block | None = getattr(token, "_block", None)
     return None if block is None else block.row(_PLACE(token))
+
+
+def measured_of(token: TokenLogprob) -> Iterable[float | None] | None:
+    """Its measures, if they have been taken already."""
+    block: Block | None = getattr(token, "_block", None)
+    if block is None or not block.measured:
+        return None
+    return [of[_PLACE(token)] for of in block.measured]
 
 
 def numbers_of(token: TokenLogprob) -> tuple[Sequence[float], int] | None:
