@@ -331,7 +331,7 @@ def test_what_was_read_ahead_is_measured_by_then(
 
 
 def test_measures_are_kept_no_longer_than_their_report_is_made() -> None:
-    call = a_call(stream(FIRST))
+    call = a_call(stream(FIRST - 1))
     read_all(reading(call))
     (known,) = call.ahead
     assert isinstance(known.tokens, Tokens)
@@ -341,6 +341,8 @@ def test_measures_are_kept_no_longer_than_their_report_is_made() -> None:
 
     assert isinstance(report.headline, Tokens)
     assert not report.headline.block.measured
+    expected = report_of(a_call(stream(FIRST - 1)))
+    assert repr(report.measured.columns) == repr(expected.measured.columns)
 
 
 def test_tokens_of_which_some_are_measured_can_be_put_together() -> None:
@@ -354,6 +356,17 @@ def test_tokens_of_which_some_are_measured_can_be_put_together() -> None:
     expected = [measure(of) for part in apart for of in part]
     assert by_token(columns_of(together)) == expected
     assert list(map(measure, together)) == expected
+
+
+def test_what_was_read_ahead_takes_little_room() -> None:
+    call = a_call(stream(PART + 2 * MOST)[1:])
+
+    read_all(reading(call))
+
+    blocks = [of.tokens.block for of in call.ahead if isinstance(of.tokens, Tokens)]
+    assert len(blocks) > 1
+    for of in blocks:
+        assert {type(column) for column in (of.logprobs, *of.measured)} == {array, bytes}
 
 
 def test_numbers_are_kept_in_little_room() -> None:
