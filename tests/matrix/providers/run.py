@@ -110,8 +110,14 @@ def environment(packages: Sequence[str], *, upgrade: bool) -> tuple[Path, str | 
         else [str(python), "-m", "pip", "install", "-q"]
     )
     options = ["--python", sys.executable] if uv else []
-    # The interpreter of this script: the environments are of one Python, whatever made them.
-    for command in ([*make, *options, str(folder)], [*install, *packages, "-e", str(ROOT)]):
+    commands = [
+        # The interpreter of this script: the environments are of one Python, whatever made them.
+        [*make, *options, str(folder)],
+        # Older ones try versions of what Databricks depends on for as long as they are let.
+        *([] if uv else [[*install, "--upgrade", "pip>=25.1"]]),
+        [*install, *packages, "-e", str(ROOT)],
+    ]
+    for command in commands:
         code, _, errors = bounded(command, INSTALLING)
         if code != 0:
             said = " ".join(errors.split()).rpartition("cause: ")[2]
