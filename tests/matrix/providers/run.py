@@ -45,16 +45,24 @@ _ALSO_RECORDED = {
 
 
 def main() -> None:
-    """Tries what the command line names; fails where a model gives other tokens than it should."""
+    """Tries what the command line names.
+
+    Fails where a model gives other tokens than it should, or cannot be tried where it could be.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", choices=[*CASES, []], help="which; all if none")
     parser.add_argument("--write", action="store_true", help="write the docs and the recordings")
     parser.add_argument("--upgrade", action="store_true", help="install what is newest by now")
     given = parser.parse_args()
     found = json.loads(FOUND.read_text()) if FOUND.exists() else {}
+    is_one_lost = False
     for name in given.names or CASES:
         print(f"{name} ...", file=sys.stderr, flush=True)
         seen = tried(name, CASES[name], upgrade=given.upgrade)
+        if "problem" in seen and "problem" not in found.get(name, seen):
+            print(f"  could be tried before: {seen['problem']}", file=sys.stderr, flush=True)
+            is_one_lost = True
+            continue
         if given.write:
             record(name, seen)
         found[name] = without_events(seen)
@@ -64,7 +72,7 @@ def main() -> None:
         ordered = {name: found[name] for name in CASES if name in found}
         FOUND.write_text(json.dumps(ordered, indent=1) + "\n")
         DOCUMENT.write_text(with_tables(DOCUMENT.read_text(), ordered))
-    sys.exit(any(is_wrong(found[name]) for name in given.names or CASES))
+    sys.exit(is_one_lost or any(is_wrong(found[name]) for name in given.names or CASES))
 
 
 def is_wrong(seen: Mapping[str, Any]) -> bool:
@@ -120,7 +128,8 @@ def environment(packages: Sequence[str], *, upgrade: bool) -> tuple[Path, str | 
     for command in commands:
         code, _, errors = bounded(command, INSTALLING)
         if code != 0:
-            said = " ".join(errors.split()).rpartition("cause: ")[2]
+            lines = [line for line in errors.splitlines() if not line.startswith("WARNING:")]
+            said = " ".join(" ".join(lines).split()).rpartition("cause: ")[2]
             return python, f"cannot be installed: {said[:300]}"
     stamp.write_text(wanted)
     return python, None
