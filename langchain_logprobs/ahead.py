@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk
 from langchain_logprobs.core.capture import Event, OpenCall, ReadAhead
 from langchain_logprobs.core.measures import take_measures
 from langchain_logprobs.core.places import read_at_once
-from langchain_logprobs.core.tokens import Tokens, joined
+from langchain_logprobs.core.tokens import Tokens, side_by_side
 from langchain_logprobs.telemetry.rests import SLICE
 from langchain_logprobs.telemetry.worker import SHARED, Worker
 
@@ -89,7 +89,6 @@ class _Call:
                 take_measures(tokens)
                 if not self.with_candidates:
                     tokens.block.forget()
-                tokens.block.pack()
             call.ahead[-1] = ReadAhead(len(events), tokens)
             _merge(call.ahead)
             self.left = 0
@@ -100,12 +99,10 @@ class _Call:
 def _merge(ahead: list[ReadAhead]) -> None:
     """Puts what was read last to what was read before it: a few of these take too much room."""
     match ahead[-2:]:
-        case [before, last] if before.tokens and last.tokens and len(before.tokens) < PART:
-            tokens = joined([before.tokens, last.tokens])
-            if isinstance(tokens, Tokens):
-                tokens.block.pack()
+        case [(some, Tokens() as before), (more, Tokens() as last)] if len(before) < PART:
+            together = side_by_side([before, last])
             ahead.pop()  # first: a call that ends in this moment must find nothing twice
-            ahead[-1] = ReadAhead(before.events + last.events, tokens)
+            ahead[-1] = ReadAhead(some + more, together)
 
 
 class ReadingAhead:

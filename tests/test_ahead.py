@@ -39,16 +39,23 @@ from langchain_logprobs.ahead import (
     PART,
     ReadingAhead,
 )
-from langchain_logprobs.core import columns, measures
+from langchain_logprobs.core import columns
 from langchain_logprobs.core.capture import Capture, Event, OpenCall
-from langchain_logprobs.core.confidence import measure
+from langchain_logprobs.core.confidence import TokenMeasures, measure
 from langchain_logprobs.core.finish import finish
 from langchain_logprobs.core.measures import by_token, columns_of, take_measures
 from langchain_logprobs.core.model import tokens_of
-from langchain_logprobs.core.packed import packed
+from langchain_logprobs.core.packed import chained, packed
 from langchain_logprobs.core.places import read_at_once
 from langchain_logprobs.core.report import call_report
-from langchain_logprobs.core.tokens import Block, TokenLogprob, Tokens, as_tuple, joined, settle
+from langchain_logprobs.core.tokens import (
+    TokenLogprob,
+    Tokens,
+    as_tuple,
+    joined,
+    settle,
+    side_by_side,
+)
 from langchain_logprobs.telemetry.worker import SHARED, Ticker, Worker
 from langchain_logprobs.testing import CollectingSink
 
@@ -306,28 +313,22 @@ def test_where_numbers_are_all_that_is_wanted_candidates_are_let_go_of(tokens: i
 @pytest.mark.parametrize("with_candidates", [True, False])
 @pytest.mark.parametrize("width", [0, 1, 3])
 def test_what_was_read_ahead_is_measured_by_then(
-    monkeypatch: pytest.MonkeyPatch,
     width: int,
     with_candidates: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    events = stream(2 * MOST + FIRST, width)
-    expected = report_of(a_call(events))
-    call = a_call(events)
-    ahead = reading(call, with_candidates=with_candidates)
-    read_all(ahead)
-    left = len(events) - call.ahead_events
-    measured: list[int] = []
+    call = a_call(stream(PART + 2 * MOST, width)[1:])
 
-    def noting(block: Block, logprobs: Sequence[float | None]) -> Any:
-        measured.extend([len(block)] if not block.measured else [])
-        return of_block(block, logprobs)
+    read_all(reading(call, with_candidates=with_candidates))
 
-    of_block = measures._of_block
-    monkeypatch.setattr(measures, "_of_block", noting)
-    report = report_of(call)
-
-    assert sum(measured) == left < FIRST
-    assert repr(report.measured.columns) == repr(expected.measured.columns)
+    assert len(call.ahead) > 1
+    start = 0
+    for count, tokens in call.ahead:
+        assert isinstance(tokens, Tokens)
+        fresh = read_at_once(call.events[start : start + count])
+        assert fresh is not None
+        measured = tuple(map(list, tokens.block.measured))
+        assert repr(measured) == repr(tuple(map(list, columns_of(fresh))))
+        start += count
 
 
 def test_measures_are_kept_no_longer_than_their_report_is_made() -> None:
@@ -358,15 +359,38 @@ def test_tokens_of_which_some_are_measured_can_be_put_together() -> None:
     assert list(map(measure, together)) == expected
 
 
-def test_what_was_read_ahead_takes_little_room() -> None:
-    call = a_call(stream(PART + 2 * MOST)[1:])
+@pytest.mark.parametrize(("width", "lists"), [(0, 4), (1, 1), (3, 0)])
+def test_what_was_read_ahead_takes_little_room(width: int, lists: int) -> None:
+    """Without alternatives four measures are `None` for every token, with one alone one is."""
+    call = a_call(stream(PART + 2 * MOST, width)[1:])
 
     read_all(reading(call))
 
     blocks = [of.tokens.block for of in call.ahead if isinstance(of.tokens, Tokens)]
     assert len(blocks) > 1
     for of in blocks:
-        assert {type(column) for column in (of.logprobs, *of.measured)} == {array, bytes}
+        kinds = list(map(type, of.measured))
+        assert kinds.count(array) + kinds.count(bytes) == len(TokenMeasures._fields) - lists
+        assert not width or type(of.logprobs) is array
+
+
+def test_numbers_of_candidates_that_nobody_asks_for_are_let_go_of() -> None:
+    call = a_call(stream(PART + 2 * MOST)[1:])
+
+    read_all(reading(call, with_candidates=False))
+
+    blocks = [of.tokens.block for of in call.ahead if isinstance(of.tokens, Tokens)]
+    assert len(blocks) > 1
+    assert not any(of.logprobs or of.entries or any(of.widths) for of in blocks)
+
+
+def test_what_is_left_of_a_token_without_its_candidates_can_be_measured() -> None:
+    tokens = tokens_at_the_end(a_call(stream(3)))
+    alone = [TokenLogprob(of.text, of.logprob) for of in tokens]
+
+    settle(tokens, with_candidates=False)
+
+    assert list(map(measure, tokens)) == list(map(measure, alone))
 
 
 def test_numbers_are_kept_in_little_room() -> None:
@@ -375,7 +399,27 @@ def test_numbers_are_kept_in_little_room() -> None:
     kept = [packed(of) for of in (floats, numbers, some, [], [1, 256])]
 
     assert repr(list(map(list, kept))) == repr([floats, numbers, some, [], [1, 256]])
-    assert [type(of) for of in kept] == [array, bytes, list, list, list]
+    assert [type(of) for of in kept] == [array, bytes, list, list, array]
+
+
+def test_what_is_packed_in_one_way_stays_so_when_it_is_put_together() -> None:
+    floats, numbers, large = packed([0.5, -0.0]), packed([1, 2]), packed([1, -1])
+
+    for parts in ([floats, floats], [numbers, numbers], [large, large]):
+        together = chained(parts)
+        assert type(together) is type(parts[0])
+        assert repr(list(together)) == repr([*parts[0], *parts[1]])
+    for parts in ([numbers, large], [floats, [None]], []):
+        assert repr(chained(parts)) == repr([of for part in parts for of in part])
+
+
+def test_tokens_measured_and_not_are_not_put_side_by_side() -> None:
+    tokens = [tokens_at_the_end(a_call(stream(9))) for _ in range(2)]
+    assert isinstance(tokens[0], Tokens)
+    take_measures(tokens[0])
+
+    with pytest.raises(ValueError, match="shorter"):
+        side_by_side(tokens)
 
 
 def test_no_call_in_flight_no_ticks() -> None:

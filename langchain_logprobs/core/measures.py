@@ -104,9 +104,10 @@ class _Ranks(NamedTuple):
 def take_measures(tokens: Tokens) -> None:
     """Takes the measures of these now, so that this need not be done when somebody asks for them.
 
-    From then on, they need no candidates for them.
+    They are kept in little room, and need no candidates from then on.
     """
     tokens.block.measured = columns_of(tokens)
+    tokens.block.pack()
 
 
 def columns_of(tokens: Sequence[TokenLogprob]) -> Columns:

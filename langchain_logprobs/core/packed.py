@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, pairwise, starmap
-from typing import cast, overload
+from itertools import accumulate, pairwise, starmap
+from typing import Any, cast, overload
 
 
 @dataclass(slots=True, eq=False)
@@ -58,12 +59,12 @@ class Packed(Sequence[bytes | None]):
 
 
 def small(numbers: Iterable[int]) -> Sequence[int]:
-    """The numbers; in an eighth of the room, if they are small."""
+    """The numbers; in an eighth of the room, if they are small, and else in a half of it."""
     known = list(numbers)
     try:
         return bytes(known)
     except ValueError:
-        return known
+        return array("i", known)
 
 
 def packed(column: Sequence[float | None]) -> Sequence[float | None]:
@@ -74,7 +75,14 @@ def packed(column: Sequence[float | None]) -> Sequence[float | None]:
     return array("d", cast("Sequence[float]", column)) if kinds == {float} else column
 
 
-def chained(parts: Iterable[Sequence[int]]) -> Sequence[int]:
-    """The numbers of the first part, then those of the second, ..., each as `small` has them."""
-    known = list(parts)
-    return b"".join(known) if set(map(type, known)) == {bytes} else small(chain(*known))  # type: ignore[arg-type]
+def chained(parts: Iterable[Sequence[Any]]) -> Sequence[Any]:
+    """What is in the first part, then what is in the second, ...; packed, if all are in one way."""
+    known: list[Any] = list(parts)
+    kinds = {of.typecode if isinstance(of, array) else type(of) for of in known}
+    if kinds == {bytes}:
+        return b"".join(known)
+    if len(kinds) == 1 and isinstance(known[0], array):
+        return array(known[0].typecode, b"".join(known))
+    together: list[Any] = []
+    deque(map(together.extend, known), maxlen=0)  # copies, and visits none of them
+    return together

@@ -11,7 +11,7 @@ from itertools import accumulate, chain, count, groupby, repeat
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
-from langchain_logprobs.core.packed import Packed, chained, packed
+from langchain_logprobs.core.packed import Packed, chained, packed, small
 
 Channel = Literal["content", "refusal", "reasoning"]
 """What a token is part of: the answer, a refusal to answer, or the reasoning before it."""
@@ -87,13 +87,12 @@ class Block:
     def joined(cls, blocks: Sequence[Block]) -> Block:
         """Those of the first block, then those of the second, ...; none of them is settled yet.
 
-        Either all of them are measured, or none.
+        Raises:
+            ValueError: Some of them are measured, and others are not.
         """
-        widths, places = (chained(map(get, blocks)) for get in (_WIDTHS, _PLACES))
-        logprobs, entries = (_end_to_end(map(get, blocks)) for get in (_LOGPROBS, _ENTRIES))
-        block = cls(logprobs, widths, places, entries if len(entries) == len(logprobs) else ())
+        block = cls(*(chained(map(get, blocks)) for get in _OF_BLOCK))
         columns = zip(*(of.measured for of in blocks), strict=True)
-        block.measured = tuple(map(_end_to_end, columns))
+        block.measured = tuple(map(chained, columns))
         return block
 
     def pack(self) -> None:
@@ -108,7 +107,7 @@ class Block:
 
     def forget(self) -> None:
         """Leaves its tokens without candidates."""
-        self.widths, self.places = bytes(len(self)), [-1] * len(self)
+        self.widths, self.places = bytes(len(self)), small([-1] * len(self))
         self.logprobs, self.entries, self._bounds, self._told = (), (), (), ((), ())
 
     def row(self, at: int) -> Listed:
@@ -305,7 +304,7 @@ class Tokens(Sequence[TokenLogprob]):
 def joined(parts: Iterable[Sequence[TokenLogprob]]) -> Sequence[TokenLogprob]:
     """The tokens of sequences that follow each other: column by column, if all of these are."""
     runs = [
-        _side_by_side(list(run)) if kept else tuple(chain.from_iterable(run))
+        side_by_side(list(run)) if kept else tuple(chain.from_iterable(run))
         for kept, run in groupby(parts, key=_kept_as)
     ]
     return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
@@ -315,24 +314,22 @@ def _kept_as(tokens: Sequence[TokenLogprob]) -> tuple[Channel, bool] | None:
     return (tokens.channel, bool(tokens.block.measured)) if isinstance(tokens, Tokens) else None
 
 
-def _side_by_side(parts: Sequence[Any]) -> Tokens:
+def side_by_side(parts: Sequence[Any]) -> Tokens:
+    """The tokens of several `Tokens` of one channel, which follow each other.
+
+    Raises:
+        ValueError: Some of them are measured, and others are not.
+    """
     first: Tokens = parts[0]
     if len(parts) == 1:
         return first
-    texts, logprobs, times = (_end_to_end(map(get, parts)) for get in _COLUMNS)
+    texts, logprobs, times = (chained(map(get, parts)) for get in _OF_TOKENS)
     raws, block = Packed.joined([of.raws for of in parts]), Block.joined([of.block for of in parts])
     return Tokens(texts, logprobs, raws, times, block, first.channel)
 
 
-def _end_to_end(columns: Iterable[Sequence[Any]]) -> list[Any]:
-    together: list[Any] = []
-    deque(map(together.extend, columns), maxlen=0)  # copies, and visits none of them
-    return together
-
-
-_COLUMNS = tuple(map(attrgetter, ("texts", "logprobs", "times")))
-_LOGPROBS, _WIDTHS = attrgetter("logprobs"), attrgetter("widths")
-_PLACES, _ENTRIES = attrgetter("places"), attrgetter("entries")
+_OF_TOKENS = tuple(map(attrgetter, ("texts", "logprobs", "times")))
+_OF_BLOCK = tuple(map(attrgetter, ("logprobs", "widths", "places", "entries")))
 
 
 def as_tuple(tokens: Sequence[TokenLogprob]) -> tuple[TokenLogprob, ...]:
