@@ -16,15 +16,12 @@ from typing import Any, NamedTuple, cast
 
 from langchain_logprobs.core.confidence import sound_logprob
 from langchain_logprobs.core.packed import Packed, small
+from langchain_logprobs.core.said import ESCAPE, SAID, raw_from, readable
 from langchain_logprobs.core.tokens import (
     CENSORED,
-    ESCAPE,
-    SAID,
     Block,
     Channel,
     Tokens,
-    raw_from,
-    readable,
 )
 
 _WIDE = 32

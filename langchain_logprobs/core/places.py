@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from langchain_logprobs.core.capture import Event
 from langchain_logprobs.core.columns import tokens_of_entries
+from langchain_logprobs.core.said import are
 from langchain_logprobs.core.shapes import SHAPES, Shape, plain_entries, read_unsettled, tokens_at
 from langchain_logprobs.core.tokens import (
     TokenLogprob,
     Tokens,
-    are,
     as_tuple,
     joined,
     settle,

@@ -14,13 +14,12 @@ from typing import Any
 
 from langchain_logprobs.core.columns import alternatives_in, fields_of, tokens_of_entries
 from langchain_logprobs.core.confidence import sound_logprob
+from langchain_logprobs.core.said import raw_from, readable
 from langchain_logprobs.core.tokens import (
     Candidate,
     Channel,
     TokenLogprob,
     Tokens,
-    raw_from,
-    readable,
     settle,
 )
 
