@@ -31,6 +31,8 @@ from table import DOCUMENT, patched, rendered, with_tables  # noqa: E402
 
 FOUND = HERE / "found.json"
 RECORDINGS = ROOT / "tests" / "payloads" / "providers"
+TOO_LONG = -1
+"""The exit code of what was stopped at the end of its time; of what a signal ended it is less."""
 INSTALLING, TRYING = 2400, 300
 """Seconds at most."""
 _ALSO_RECORDED = {
@@ -96,6 +98,8 @@ def tried(name: str, case: Case, *, upgrade: bool) -> dict[str, Any]:
     if problem is not None:
         return {"problem": problem}
     code, output, errors = bounded([str(python), str(HERE / "probe.py"), name], TRYING)
+    if code < TOO_LONG:
+        return {"problem": f"the program was ended by {signal.Signals(-code).name}"}
     if code != 0:
         return {"problem": (errors.strip().splitlines() or [f"exit code {code}"])[-1][:300]}
     found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
@@ -145,7 +149,7 @@ def bounded(command: Sequence[str], seconds: int) -> tuple[int, str, str]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        return -1, "", f"took more than {seconds} s"
+        return TOO_LONG, "", f"took more than {seconds} s"
     return process.returncode, output, errors
 
 
