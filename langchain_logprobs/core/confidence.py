@@ -166,9 +166,10 @@ def measure(token: TokenLogprob) -> TokenMeasures:
 
     .. versionadded:: 0.1.0
     """
-    known, numbers = measured_of(token), numbers_of(token)
+    known = measured_of(token)
     if known is not None:
         return MEASURES(known)
+    numbers = numbers_of(token)
     if numbers is not None:
         return listed_measures(token.logprob, *numbers)
     own, others = _alternatives(token)
